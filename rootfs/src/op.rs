@@ -1,0 +1,428 @@
+//! Operations prepared by one process and run by another: each is a few system calls that make one visible thing.
+//!
+//! An [`Op`] is made where allocation is free. [`Op::run`] allocates nothing, takes no lock and cannot panic, so a child
+//! between `clone3` and `execve` that shares its parent's memory may run it. Its [`Display`](fmt::Display) is the
+//! shell line that comes nearest, for traces, dry runs and errors.
+//!
+//! Detached mount trees travel from one operation to the next in numbered [`Slot`]s. The table of slots is an array of
+//! descriptor *numbers*: it crosses `clone3`, where the numbers stay valid (the child has a copy of the table of
+//! descriptors). Nothing here closes a descriptor: close-on-exec does.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fmt::{self, Write};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use linux_raw_sys::general as k;
+
+use crate::dev::{self, Node};
+use crate::path::{self, InRoot, Kind, Links};
+use crate::sys::{self, CWD};
+
+/// Which place in the table of [`Trees`].
+pub type Slot = usize;
+
+/// The detached trees that operations hand to each other, and room for what the kernel says when one fails.
+pub struct Trees<'a> {
+    /// Descriptor numbers; -1 where there is none. Not owned here.
+    pub fds: &'a mut [RawFd],
+    /// The kernel's own sentence about the last failure (a filesystem context's log), if it had one.
+    pub words: &'a mut [u8; 128],
+}
+
+impl Trees<'_> {
+    fn get(&self, slot: Slot) -> io::Result<BorrowedFd<'static>> {
+        match self.fds.get(slot) {
+            Some(fd) if *fd >= 0 => Ok(sys::borrow(*fd)),
+            _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    fn put(&mut self, slot: Slot, tree: OwnedFd) -> io::Result<()> {
+        let place = self.fds.get_mut(slot).ok_or(io::Error::from_raw_os_error(libc::EBADF))?;
+        *place = tree.into_raw_fd();
+        Ok(())
+    }
+
+    /// Keeps what the kernel wrote about a failed filesystem context (`e overlay: …`).
+    fn keep_words(&mut self, context: BorrowedFd) {
+        if let Ok(n) = sys::read(context, self.words) {
+            if let Some(rest) = self.words.get_mut(n..) {
+                rest.fill(0);
+            }
+        }
+    }
+}
+
+/// What a new filesystem is made of.
+#[derive(Clone, Debug)]
+pub struct NewFs {
+    /// Its type.
+    pub fs: &'static CStr,
+    /// Its options, the last argument of `mount(2)`.
+    pub data: CString,
+    /// `MS_*` flags.
+    pub flags: u32,
+}
+
+/// One prepared operation. Relative paths are relative to the working directory of whoever runs it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the fields are named in the words above each variant
+pub enum Op {
+    /// No mount event may travel between this mount namespace and the one it was copied from.
+    Private,
+    /// A new mount namespace for the caller itself.
+    OwnMounts,
+    /// `mount(2)` of a new filesystem at a path that is our own making.
+    Mount(NewFs, CString),
+    /// The same, at a path in an untrusted root (our `/`), made where it is missing; ends with `/` as working directory.
+    MountIn(NewFs, InRoot, Links),
+    /// A new filesystem as a detached tree: made here, attached elsewhere.
+    Make(NewFs, Slot),
+    /// Writes to `at` go to `upper`, reads fall through to `lower`; `work` is overlayfs's own. All four are names in the
+    /// working directory. `user` is for an overlay inside a user namespace (5.11).
+    Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool },
+    /// A detached copy of the mount at a path. With `read_only` nothing can be written through it.
+    Tree { from: CString, recursive: bool, read_only: bool, propagation: u32, into: Slot },
+    /// Ids in this tree are shifted as the user namespace behind the descriptor says (5.12).
+    IdMap { tree: Slot, userns: RawFd, recursive: bool },
+    /// Attaches a detached tree at a path that is our own making.
+    Attach { tree: Slot, at: CString },
+    /// The same, at a path in an untrusted root (our `/`), made where it is missing.
+    AttachIn { tree: Slot, at: InRoot, kind: Kind, links: Links },
+    /// Binds a file or directory onto another.
+    Bind { from: CString, to: CString, recursive: bool },
+    /// Binds what is at this path onto itself, so that it keeps the flags its mount has now (read-only, say) when those
+    /// of the mount change. A path that does not exist is left alone.
+    Pin(CString),
+    /// Changes the flags (`MS_*`) of the mount at a path: the mount's, not the filesystem's.
+    Remount(CString, u32),
+    /// What is at this path can be neither read nor written. A path that does not exist is left alone.
+    Mask(CString, Kind),
+    /// The root of this mount namespace becomes read-only.
+    ReadOnlyRoot,
+    /// A directory.
+    Dir(CString, u32),
+    /// A file with this content, 0644.
+    File(CString, Vec<u8>),
+    /// A character device for everybody.
+    Device(&'static Node),
+    /// A symbolic link: (what it says, where it is).
+    Link(&'static CStr, &'static CStr),
+    /// The working directory.
+    Enter(CString),
+    /// The working directory, in an untrusted root (our `/`), made where it is missing; never by a magic link.
+    WorkDir(InRoot),
+    /// Which bits of a new file's mode are taken away.
+    Umask(u32),
+    /// Whom new files belong to (user and group alike).
+    FileOwner(u32),
+    /// The working directory, a mount, becomes `/`, and the old root goes out of reach. `below` is what is mounted on
+    /// the initial ramfs, if that is the old root; otherwise empty.
+    Pivot { below: Vec<CString> },
+}
+
+/// Flags for filesystems that hold no programs and no devices.
+pub const PLAIN: u32 = k::MS_NOSUID | k::MS_NODEV | k::MS_NOEXEC;
+
+impl Op {
+    /// Does it. Async-signal-safe: see the head of this file.
+    ///
+    /// # Errors
+    /// The kernel's, unchanged, as a bare errno. A masked or read-only path that does not exist is no error.
+    pub fn run(&self, trees: &mut Trees) -> io::Result<()> {
+        match self {
+            Op::Private => sys::mount(None, c"/", None, k::MS_REC | k::MS_PRIVATE, None),
+            Op::OwnMounts => sys::unshare(k::CLONE_NEWNS),
+            Op::Mount(new, at) => mount_new(new, at),
+            Op::MountIn(new, at, links) => {
+                sys::fchdir(at.open_or_make(root()?.as_fd(), Kind::Dir, *links)?.as_fd())?;
+                mount_new(new, c".")?;
+                sys::chdir(c"/")
+            }
+            Op::Make(new, slot) => make(new, *slot, trees),
+            Op::Overlay { lower, upper, work, at, user } => overlay(lower, upper, work, at, *user, trees),
+            Op::Tree { from, recursive, read_only, propagation, into } => {
+                let tree = tree(from, *recursive, *read_only, *propagation)?;
+                trees.put(*into, tree)
+            }
+            Op::IdMap { tree, userns, recursive } => {
+                let userns = Some(sys::borrow(*userns));
+                sys::mount_setattr(trees.get(*tree)?, *recursive, k::MOUNT_ATTR_IDMAP, 0, 0, userns)
+            }
+            Op::Attach { tree, at } => sys::move_mount(trees.get(*tree)?, CWD, at),
+            Op::AttachIn { tree, at, kind, links } => {
+                let place = at.open_or_make(root()?.as_fd(), *kind, *links)?;
+                sys::move_mount(trees.get(*tree)?, place.as_fd(), c"")
+            }
+            Op::Bind { from, to, recursive } => {
+                let flags = k::MS_BIND | if *recursive { k::MS_REC } else { 0 };
+                sys::mount(Some(from), to, None, flags, None)
+            }
+            Op::Pin(path) => unless_missing(sys::mount(Some(path), path, None, k::MS_BIND | k::MS_REC, None)),
+            Op::Remount(path, flags) => remount(path, *flags),
+            Op::Mask(path, Kind::File) => {
+                unless_missing(sys::mount(Some(c"/dev/null"), path, None, k::MS_BIND, None))
+            }
+            Op::Mask(path, Kind::Dir) => {
+                let flags = k::MS_RDONLY | PLAIN;
+                let empty = Some(c"size=0,nr_inodes=1,mode=555");
+                unless_missing(sys::mount(Some(c"tmpfs"), path, Some(c"tmpfs"), flags, empty))
+            }
+            Op::ReadOnlyRoot => remount(c"/", k::MS_RDONLY),
+            Op::Dir(path, mode) => sys::mkdir(CWD, path, *mode),
+            Op::File(path, content) => {
+                let file = sys::openat(CWD, path, k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW, 0o644)?;
+                let written = sys::write_all(file.as_fd(), content);
+                let _ = file.into_raw_fd();
+                written
+            }
+            Op::Device(node) => sys::mknod(CWD, node.name, k::S_IFCHR | 0o666, node.number()),
+            Op::Link(says, name) => sys::symlink(says, CWD, name),
+            Op::Enter(path) => sys::chdir(path),
+            Op::WorkDir(path) => sys::fchdir(path.open_or_make(root()?.as_fd(), Kind::Dir, Links::Follow)?.as_fd()),
+            Op::Umask(mask) => {
+                sys::umask(*mask);
+                Ok(())
+            }
+            Op::FileOwner(id) => sys::set_fs_ids(*id),
+            Op::Pivot { below } => pivot(below),
+        }
+    }
+}
+
+/// The process's own root, to resolve names in.
+fn root() -> io::Result<OwnedFd> {
+    sys::openat(CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0)
+}
+
+fn mount_new(new: &NewFs, at: &CStr) -> io::Result<()> {
+    // The type stands for the source, so that `mount` says "proc on /proc" as everywhere.
+    sys::mount(Some(new.fs), at, Some(new.fs), new.flags, Some(&new.data))
+}
+
+/// ENOENT (and ENOTDIR, for what lies below) is "nothing to hide here".
+fn unless_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(()),
+        done => done,
+    }
+}
+
+fn remount(path: &CStr, flags: u32) -> io::Result<()> {
+    sys::mount(None, path, None, k::MS_REMOUNT | k::MS_BIND | flags, None)
+}
+
+/// A detached filesystem through the mount API. Options with a comma in their value do not come this way.
+fn make(new: &NewFs, slot: Slot, trees: &mut Trees) -> io::Result<()> {
+    let context = sys::fsopen(new.fs)?;
+    let made = sys::fsconfig_set(context.as_fd(), c"source", Some(new.fs))
+        .and_then(|()| sys::fsconfig_create(context.as_fd()))
+        .and_then(|()| sys::fsmount(context.as_fd(), mount_attributes(new.flags)));
+    match made {
+        Ok(tree) => trees.put(slot, tree),
+        Err(e) => {
+            trees.keep_words(context.as_fd());
+            Err(e)
+        }
+    }
+}
+
+/// The same wish in the words of the newer calls: `MS_RDONLY` to `MS_NOEXEC` are the same bits.
+fn mount_attributes(flags: u32) -> u32 {
+    flags & (k::MOUNT_ATTR_RDONLY | k::MOUNT_ATTR_NOSUID | k::MOUNT_ATTR_NODEV | k::MOUNT_ATTR_NOEXEC)
+}
+
+/// One `mount(2)`; only when it fails is it tried again step by step, because that way the kernel says what it minds.
+fn overlay(lower: &CStr, upper: &CStr, work: &CStr, at: &CStr, user: bool, trees: &mut Trees) -> io::Result<()> {
+    let mut options = Options::default();
+    for (key, value) in [("lowerdir=", lower), (",upperdir=", upper), (",workdir=", work)] {
+        options.push(key.as_bytes());
+        options.push(value.to_bytes());
+    }
+    // Inside a user namespace trusted.* attributes are out of reach: user.overlay.* take their place.
+    options.push(if user { b",userxattr" } else { b"" });
+    let failure = match sys::mount(Some(c"overlay"), at, Some(c"overlay"), 0, Some(options.as_cstr()?)) {
+        Ok(()) => return Ok(()),
+        Err(e) => e,
+    };
+    if let Ok(context) = sys::fsopen(c"overlay") {
+        let _ = sys::fsconfig_set(context.as_fd(), c"lowerdir", Some(lower))
+            .and_then(|()| sys::fsconfig_set(context.as_fd(), c"upperdir", Some(upper)))
+            .and_then(|()| sys::fsconfig_set(context.as_fd(), c"workdir", Some(work)))
+            .and_then(|()| if user { sys::fsconfig_set(context.as_fd(), c"userxattr", None) } else { Ok(()) })
+            .and_then(|()| sys::fsconfig_create(context.as_fd()));
+        trees.keep_words(context.as_fd());
+    }
+    Err(failure)
+}
+
+/// Mount options put together on the stack: at most a page of them, as the kernel takes them.
+struct Options {
+    bytes: [u8; 1024],
+    len: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { bytes: [0; 1024], len: 0 }
+    }
+}
+
+impl Options {
+    /// What does not fit is noticed by `as_cstr`.
+    fn push(&mut self, more: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + more.len()) {
+            room.copy_from_slice(more);
+        }
+        self.len += more.len();
+    }
+
+    fn as_cstr(&self) -> io::Result<&CStr> {
+        let used = self.bytes.get(..=self.len).and_then(|b| CStr::from_bytes_with_nul(b).ok());
+        used.ok_or(io::Error::from_raw_os_error(libc::E2BIG))
+    }
+}
+
+/// A detached copy of what is mounted at `from`.
+fn tree(from: &CStr, recursive: bool, read_only: bool, propagation: u32) -> io::Result<OwnedFd> {
+    let copy = sys::open_tree(CWD, from, recursive)?;
+    let set = if read_only { k::MOUNT_ATTR_RDONLY } else { 0 };
+    if set == 0 && propagation == 0 {
+        return Ok(copy);
+    }
+    sys::mount_setattr(copy.as_fd(), recursive, set, 0, propagation, None)?;
+    Ok(copy)
+}
+
+/// The working directory becomes `/`; the old root is detached, so that no name and no `..` leads to it.
+fn pivot(below: &[CString]) -> io::Result<()> {
+    match sys::pivot_root(c".", c".") {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => over_the_ramfs(below)?,
+        done => done?,
+    }
+    // Both roots are now at "."; the old one is on top.
+    sys::detach(c".")?;
+    sys::chdir(c"/")
+}
+
+/// Until 7.0: the initial ramfs cannot be pivoted away, because it has no parent mount (`fs/namespace.c`).
+///
+/// A copy of it can: the copy is laid over `/` and becomes the root by `chroot`, the tree that shall be the root is
+/// attached on top of the copy, and `pivot_root` exchanges those two. The ramfs itself stays below, where no name and
+/// no `..` reaches it. Moving the tree over `/` and `chroot`, without the copy, would be EBUSY in `pivot_root`.
+///
+/// What was mounted on the ramfs (the host's /proc, /sys, /dev) would stay too, out of sight but in this mount
+/// namespace, where a fully visible proc lets a nested user namespace mount an unmasked one: it is detached first.
+fn over_the_ramfs(below: &[CString]) -> io::Result<()> {
+    let tree = sys::open_tree(CWD, c".", true)?;
+    for mount in below {
+        unless_missing(sys::detach(mount))?;
+    }
+    let copy = sys::open_tree(CWD, c"/", false)?;
+    sys::move_mount(copy.as_fd(), CWD, c"/")?;
+    sys::fchdir(copy.as_fd())?;
+    sys::chroot(c".")?;
+    sys::move_mount(tree.as_fd(), CWD, c".")?;
+    sys::fchdir(tree.as_fd())?;
+    sys::pivot_root(c".", c".")
+}
+
+impl fmt::Display for NewFs {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut options = String::new();
+        for (bit, word) in
+            [(k::MS_RDONLY, "ro"), (k::MS_NOSUID, "nosuid"), (k::MS_NODEV, "nodev"), (k::MS_NOEXEC, "noexec")]
+        {
+            if self.flags & bit != 0 {
+                let _ = write!(options, "{word},");
+            }
+        }
+        options.push_str(&self.data.to_string_lossy());
+        let fs = self.fs.to_string_lossy();
+        match options.trim_end_matches(',') {
+            "" => write!(f, "mount -t {fs} {fs}"),
+            options => write!(f, "mount -t {fs} -o {options} {fs}"),
+        }
+    }
+}
+
+fn show(path: &CStr) -> std::path::Display<'_> {
+    Path::new(OsStr::from_bytes(path.to_bytes())).display()
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Op::Private => write!(f, "mount --make-rprivate /"),
+            Op::OwnMounts => write!(f, "unshare --mount"),
+            Op::Mount(new, at) => write!(f, "{new} {}", show(at)),
+            Op::MountIn(new, at, _) => write!(f, "{new} {at}"),
+            Op::Make(new, _) => write!(f, "{new} (detached)"),
+            Op::Overlay { lower, upper, work, at, user } => write!(
+                f,
+                "mount -t overlay -o lowerdir={},upperdir={},workdir={}{} overlay {}",
+                show(lower),
+                show(upper),
+                show(work),
+                if *user { ",userxattr" } else { "" },
+                show(at)
+            ),
+            Op::Tree { from, recursive, read_only, .. } => write!(
+                f,
+                "open_tree {}{}{}",
+                show(from),
+                if *recursive { " recursive" } else { "" },
+                if *read_only { " read-only" } else { "" }
+            ),
+            Op::IdMap { .. } => write!(f, "mount_setattr idmap"),
+            Op::Attach { at, .. } => write!(f, "move_mount {}", show(at)),
+            Op::AttachIn { at, .. } => write!(f, "move_mount {at}"),
+            Op::Bind { from, to, recursive } => {
+                write!(f, "mount --{}bind {} {}", if *recursive { "r" } else { "" }, show(from), show(to))
+            }
+            Op::Pin(path) => write!(f, "mount --rbind {0} {0}", show(path)),
+            Op::Remount(path, flags) => {
+                let how = if flags & k::MS_RDONLY == 0 { "rw" } else { "ro" };
+                write!(f, "mount -o remount,bind,{how} {}", show(path))
+            }
+            Op::Mask(path, Kind::File) => write!(f, "mount --bind /dev/null {}", show(path)),
+            Op::Mask(path, Kind::Dir) => write!(f, "mount -t tmpfs -o ro,size=0 tmpfs {}", show(path)),
+            Op::ReadOnlyRoot => write!(f, "mount -o remount,bind,ro /"),
+            Op::Dir(path, mode) => write!(f, "mkdir -m {mode:o} {}", show(path)),
+            Op::File(path, content) => write!(f, "write {} ({} bytes)", show(path), content.len()),
+            Op::Device(node) => write!(f, "mknod {} c {} {}", show(node.name), node.major, node.minor),
+            Op::Link(says, name) => write!(f, "ln -s {} {}", show(says), show(name)),
+            Op::Enter(path) => write!(f, "cd {}", show(path)),
+            Op::WorkDir(path) => write!(f, "cd {path}"),
+            Op::Umask(mask) => write!(f, "umask {mask:04o}"),
+            Op::FileOwner(id) => write!(f, "setfsuid {id}"),
+            Op::Pivot { .. } => write!(f, "pivot_root . . && umount -l ."),
+        }
+    }
+}
+
+/// The operations that fill `/dev`, run in that directory: the nodes, the links.
+///
+/// `bind_from` is for a user namespace, where `mknod` is refused: the nodes are then taken from these slots.
+pub fn devices(bound: Option<Slot>) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (n, node) in dev::NODES.iter().enumerate() {
+        match bound {
+            None => ops.push(Op::Device(node)),
+            Some(first) => {
+                ops.push(Op::File(node.name.into(), Vec::new()));
+                ops.push(Op::Attach { tree: first + n, at: node.name.into() });
+            }
+        }
+    }
+    ops.extend(dev::LINKS.iter().map(|(name, says)| Op::Link(says, name)));
+    ops
+}
+
+/// Opens a path of an untrusted root for reading, from outside and before it is anybody's `/`.
+pub fn open_file_in(root: BorrowedFd, file: &CStr) -> io::Result<OwnedFd> {
+    path::open(root, file, k::O_RDONLY | k::O_NONBLOCK | k::O_NOCTTY, Links::Follow)
+}

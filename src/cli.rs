@@ -1,0 +1,364 @@
+//! Everything that a user can type, on one page.
+//!
+//! The structures are argh's; their table of options (`ArgsInfo`) also drives what argh does not know: `--opt=value`,
+//! `-it`, `-eA=b`, "the last one wins", "everything after the first plain word belongs to the command", the nearest
+//! option to a mistyped one, and the help text.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
+
+use crate::error::{Error, Result};
+
+/// Make a container and run a command in it
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "run", help_triggers("--help"))]
+pub struct Run {
+    /// keep standard input open
+    #[argh(switch, short = 'i')]
+    pub interactive: bool,
+    /// give the command a terminal
+    #[argh(switch, short = 't')]
+    pub tty: bool,
+    /// remove the container when it ends (today that always happens)
+    #[argh(switch)]
+    pub rm: bool,
+    /// a name; one is made up otherwise
+    #[argh(option, arg_name = "NAME")]
+    pub name: Option<String>,
+    /// set an environment variable, or pass on ctr's own (KEY)
+    #[argh(option, short = 'e', arg_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// a file of environment variables, one a line
+    #[argh(option, arg_name = "FILE")]
+    pub env_file: Vec<String>,
+    /// where the command starts; made if missing
+    #[argh(option, short = 'w', arg_name = "DIR")]
+    pub workdir: Option<String>,
+    /// whom it runs as: name, uid, name:group or uid:gid of the root filesystem
+    #[argh(option, short = 'u', arg_name = "USER")]
+    pub user: Option<String>,
+    /// the host name inside
+    #[argh(option, short = 'h', arg_name = "NAME")]
+    pub hostname: Option<String>,
+    /// mount a host path inside; with :ro nothing can be written
+    #[argh(option, short = 'v', arg_name = "SRC:DST[:ro]")]
+    pub volume: Vec<String>,
+    /// type=bind|tmpfs,source=…,target=…[,readonly]
+    #[argh(option, arg_name = "SPEC")]
+    pub mount: Vec<String>,
+    /// mount a fresh tmpfs inside
+    #[argh(option, arg_name = "DST[:OPTS]")]
+    pub tmpfs: Vec<String>,
+    /// nothing can be written but volumes and tmpfs
+    #[argh(switch)]
+    pub read_only: bool,
+    /// write to the root directory itself, not to a layer above it
+    #[argh(switch)]
+    pub rw: bool,
+    /// this directory becomes /; no ROOT is given then
+    #[argh(option, arg_name = "DIR")]
+    pub rootfs: Option<String>,
+    /// none (a loopback interface alone; the default) or host
+    #[argh(option, arg_name = "NET")]
+    pub network: Option<String>,
+    /// host: see the host's processes
+    #[argh(option, arg_name = "host")]
+    pub pid: Option<String>,
+    /// host: use the host's shared memory and queues
+    #[argh(option, arg_name = "host")]
+    pub ipc: Option<String>,
+    /// host: use the host's name
+    #[argh(option, arg_name = "host")]
+    pub uts: Option<String>,
+    /// auto: ids of its own, root inside is nobody outside; host: the host's ids (root's default)
+    #[argh(option, arg_name = "auto|host")]
+    pub userns: Option<String>,
+    /// the program, COMMAND being its arguments
+    #[argh(option, arg_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// a line for /etc/hosts
+    #[argh(option, arg_name = "NAME:IP")]
+    pub add_host: Vec<String>,
+    /// a name server instead of the host's
+    #[argh(option, arg_name = "IP")]
+    pub dns: Vec<String>,
+    /// a resource limit, such as nofile=1024:4096
+    #[argh(option, arg_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// size of /dev/shm (64m)
+    #[argh(option, arg_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// write the container's id to a new file
+    #[argh(option, arg_name = "FILE")]
+    pub cidfile: Option<String>,
+    /// write the host's pid of the command to a file
+    #[argh(option, arg_name = "FILE")]
+    pub pidfile: Option<String>,
+    /// ctr stays as PID 1: passes signals on, reaps
+    #[argh(switch)]
+    pub init: bool,
+    /// say every step as it happens, and what it costs
+    #[argh(switch)]
+    pub trace: bool,
+    /// say every step and do nothing; needs no root
+    #[argh(switch)]
+    pub dry_run: bool,
+}
+
+/// Say what this machine can do for containers, what is missing, what that costs and what to do
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "doctor", help_triggers("--help"))]
+pub struct Doctor {
+    /// table (the default) or json
+    #[argh(option, arg_name = "table|json")]
+    pub format: Option<String>,
+    /// mount what is missing on this machine: /proc, /sys, /dev, /dev/pts, /sys/fs/cgroup, /run
+    #[argh(switch)]
+    pub fix: bool,
+}
+
+/// A verb: its name, and what may follow the options.
+pub struct Verb {
+    /// What is typed after `ctr`.
+    pub name: &'static str,
+    /// What follows the options, for the usage line.
+    pub operands: &'static str,
+    /// Its options.
+    pub info: fn() -> CommandInfoWithArgs,
+}
+
+/// Every verb, in the order of the help text.
+pub const VERBS: [Verb; 2] = [
+    Verb { name: "run", operands: "ROOT COMMAND [ARG…]", info: Run::get_args_info },
+    Verb { name: "doctor", operands: "", info: Doctor::get_args_info },
+];
+
+/// A command line taken apart: the options for argh, and the operands as the bytes they were.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `--long` words and their values, one each.
+    pub options: Vec<String>,
+    /// From the first plain word on (or after `--`).
+    pub operands: Vec<OsString>,
+    /// `--help` was among the options.
+    pub help: bool,
+}
+
+/// Splits the words after a verb. Does what argh does not.
+pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
+    let mut found: Vec<(usize, Option<String>)> = Vec::new();
+    let mut words = words.iter();
+    let mut operands = Vec::new();
+    let mut help = false;
+    while let Some(word) = words.next() {
+        let bytes = word.as_bytes();
+        if bytes == b"--" || !bytes.starts_with(b"-") || bytes == b"-" {
+            operands.extend((bytes != b"--").then(|| word.clone()));
+            operands.extend(words.by_ref().cloned());
+            break;
+        }
+        let text = utf8(word)?;
+        let mut value_of = |flag: &FlagInfo, shown: &str| {
+            let next = words.next().ok_or_else(|| Error::usage(format_args!("{shown} needs a value: {}", usage(flag))))?;
+            utf8(next).map(str::to_owned)
+        };
+        if let Some(long) = text.strip_prefix("--") {
+            let (name, given) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+            if name == "help" {
+                help = true;
+                continue;
+            }
+            let (n, flag) = by_name(info, name)?;
+            let value = match (&flag.kind, given) {
+                (FlagInfoKind::Switch, None | Some("true")) => None,
+                (FlagInfoKind::Switch, Some("false")) => {
+                    found.retain(|(seen, _)| *seen != n);
+                    continue;
+                }
+                (FlagInfoKind::Switch, Some(_)) => {
+                    return Err(Error::usage(format_args!("--{name} takes no value (or =true, =false)")));
+                }
+                (FlagInfoKind::Option { .. }, Some(value)) => Some(value.to_owned()),
+                (FlagInfoKind::Option { .. }, None) => Some(value_of(flag, text)?),
+            };
+            found.push((n, value));
+            continue;
+        }
+        let mut letters = text.char_indices().skip(1);
+        while let Some((at, letter)) = letters.next() {
+            let (n, flag) = by_letter(info, letter)?;
+            if flag.kind == FlagInfoKind::Switch {
+                found.push((n, None));
+                continue;
+            }
+            let rest = text.get(at + letter.len_utf8()..).unwrap_or_default();
+            let value = if rest.is_empty() {
+                value_of(flag, &format!("-{letter}"))?
+            } else {
+                rest.strip_prefix('=').unwrap_or(rest).to_owned()
+            };
+            found.push((n, Some(value)));
+            break;
+        }
+    }
+    let mut options = Vec::new();
+    for (at, (n, value)) in found.iter().enumerate() {
+        let Some(flag) = info.flags.get(*n) else { continue };
+        // The last one wins, unless it is one of those that add up.
+        let again = found.iter().skip(at + 1).any(|(later, _)| later == n);
+        if again && flag.optionality != Optionality::Repeating {
+            continue;
+        }
+        options.push(flag.long.to_owned());
+        options.extend(value.clone());
+    }
+    Ok(Line { options, operands, help })
+}
+
+fn utf8(word: &OsStr) -> Result<&str> {
+    word.to_str().ok_or_else(|| Error::usage(format_args!("option {} is not UTF-8", word.display())))
+}
+
+fn by_name<'a>(info: &'a CommandInfoWithArgs, name: &str) -> Result<(usize, &'a FlagInfo<'a>)> {
+    let named = |(_, flag): &(usize, &FlagInfo)| flag.long.trim_start_matches('-') == name;
+    info.flags.iter().enumerate().find(named).ok_or_else(|| {
+        let nearest = nearest(name, info.flags.iter().map(|flag| flag.long.trim_start_matches('-')));
+        let advice = nearest.map_or(String::new(), |near| format!(", did you mean --{near}?"));
+        Error::usage(format_args!("unknown option --{name}{advice} (see ctr {} --help)", info.name))
+    })
+}
+
+fn by_letter<'a>(info: &'a CommandInfoWithArgs, letter: char) -> Result<(usize, &'a FlagInfo<'a>)> {
+    info.flags
+        .iter()
+        .enumerate()
+        .find(|(_, flag)| flag.short == Some(letter))
+        .ok_or_else(|| Error::usage(format_args!("unknown option -{letter} (see ctr {} --help)", info.name)))
+}
+
+/// The candidate that is nearest to a mistyped word, if one is near enough to be what was meant.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |candidate: &str| {
+        let limit = 1 + word.len() / 4;
+        let far = distance(word, candidate);
+        // A beginning counts as near, however much is missing.
+        if word.len() >= 3 && candidate.starts_with(word) { Some(1) } else { Some(far).filter(|far| *far <= limit) }
+    };
+    candidates.filter_map(|c| near(c).map(|far| (far, c))).min_by_key(|(far, _)| *far).map(|(_, c)| c)
+}
+
+/// How many letters have to be put in, left out or exchanged (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// Fills argh's structure.
+pub fn parse<T: FromArgs>(verb: &str, options: &[String]) -> Result<T> {
+    let words: Vec<&str> = options.iter().map(String::as_str).collect();
+    T::from_args(&["ctr", verb], &words).map_err(|early| Error::usage(early.output.trim()))
+}
+
+/// An option with its letter and value, as a person types it.
+fn usage(flag: &FlagInfo) -> String {
+    let letter = flag.short.map_or(String::from("    "), |letter| format!("-{letter}, "));
+    match flag.kind {
+        FlagInfoKind::Switch => format!("{letter}{}", flag.long),
+        FlagInfoKind::Option { arg_name } => format!("{letter}{} {arg_name}", flag.long),
+    }
+}
+
+/// The help of one verb.
+pub fn help(verb: &Verb) -> String {
+    let info = (verb.info)();
+    let mut text = format!("Usage: ctr {} [OPTION…] {}\n\n{}.\n\nOptions:\n", verb.name, verb.operands, info.description);
+    for flag in info.flags {
+        let _ = writeln!(text, "  {:<34} {}", usage(flag), flag.description);
+    }
+    if verb.name == "run" {
+        text.push_str(
+            "\nROOT is the word host (a copy-on-write view of this machine) or a directory: ./rootfs, /srv/debian.\n\
+             What follows ROOT belongs to the command. Exit code: the command's; 125 ctr failed, 126 not executable,\n\
+             127 not found, 128+n killed by signal n.\n",
+        );
+    }
+    text
+}
+
+/// The help of ctr itself.
+pub fn overview() -> String {
+    let mut text = String::from("Usage: ctr VERB [OPTION…] …\n\nA container runtime in one static binary.\n\nVerbs:\n");
+    for verb in &VERBS {
+        let _ = writeln!(text, "  {:<10} {}", verb.name, (verb.info)().description);
+    }
+    text.push_str("\n  ctr VERB --help says more; ctr --version says which ctr this is.\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(words: &[&str]) -> Result<Line> {
+        split(&Run::get_args_info(), &words.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn options(words: &[&str]) -> Vec<String> {
+        line(words).unwrap().options
+    }
+
+    #[test]
+    fn dockers_habits() {
+        assert_eq!(options(&["-it", "--name=web", "host"]), ["--interactive", "--tty", "--name", "web"]);
+        assert_eq!(options(&["-eA=b", "-e", "C=d", "-e=E=f", "x"]), ["--env", "A=b", "--env", "C=d", "--env", "E=f"]);
+        assert_eq!(options(&["-itu0", "x"]), ["--interactive", "--tty", "--user", "0"]);
+        assert_eq!(options(&["--name", "a", "--name", "b", "x"]), ["--name", "b"]);
+        assert_eq!(options(&["--rm=true", "-i", "--interactive=false", "x"]), ["--rm"]);
+        assert_eq!(options(&["-i", "-i", "x"]), ["--interactive"]);
+        assert_eq!(options(&["--env=", "x"]), ["--env", ""]);
+    }
+
+    #[test]
+    fn what_follows_root_belongs_to_the_command() {
+        let line = line(&["-i", "host", "ls", "-la", "--name=x", "--", "-t"]).unwrap();
+        assert_eq!(line.options, ["--interactive"]);
+        assert_eq!(line.operands, ["host", "ls", "-la", "--name=x", "--", "-t"].map(OsString::from));
+        assert_eq!(super::tests::line(&["--", "-weird", "x"]).unwrap().operands, ["-weird", "x"].map(OsString::from));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let text = |words: &[&str]| line(words).unwrap_err().to_string();
+        assert!(text(&["--hostnme", "x"]).contains("did you mean --hostname?"));
+        assert!(text(&["--vol", "x"]).contains("did you mean --volume?"));
+        assert!(!text(&["--zzzzzz"]).contains("did you mean"));
+        assert!(text(&["-z"]).contains("unknown option -z"));
+        assert!(text(&["--name"]).contains("needs a value"));
+        assert!(text(&["-itx"]).contains("unknown option -x"));
+        assert!(text(&["--rm=maybe"]).contains("takes no value"));
+        assert!(line(&["--help"]).unwrap().help);
+    }
+
+    #[test]
+    fn argh_takes_all_of_it() {
+        let line = line(&["-it", "-eA", "--dry-run", "--ulimit", "core=0", "host"]).unwrap();
+        let run: Run = parse("run", &line.options).unwrap();
+        assert!(run.interactive && run.tty && run.dry_run);
+        assert_eq!((run.env.as_slice(), run.ulimit.as_slice()), (&["A".to_owned()][..], &["core=0".to_owned()][..]));
+        for verb in &VERBS {
+            assert!(help(verb).contains("Usage: ctr "));
+        }
+    }
+}

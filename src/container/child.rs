@@ -1,0 +1,147 @@
+//! Everything between `clone3` and `execve`: a list that the parent wrote and this process runs.
+//!
+//! We are a second thread of control in our parent's memory (`CLONE_VM`), with descriptors, signals and credentials of
+//! our own. So: no allocation, no lock, no std I/O, no libc call that keeps state, no panic (musl's `abort` would signal
+//! our *parent's* thread id), and nothing of the parent's is written but [`Report`].
+//!
+//! The report needs no pipe and no system call: it is memory that both can see. The parent sleeps on
+//! [`Report::alive`], which the kernel itself clears and wakes when this process execs or dies
+//! (`CLONE_CHILD_CLEARTID`). An error number in the report, or a last step that is not exec, tells the two apart.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use rootfs::Trees;
+
+use super::step::{Context, Step};
+use crate::sys;
+
+/// What the child lets its parent know, in memory that both share.
+#[derive(Debug)]
+pub struct Report {
+    /// Not 0 while the child lives in our memory. Rises with each step when somebody watches.
+    pub alive: AtomicU32,
+    /// Becomes 1 when the parent has written the id maps.
+    pub maps: AtomicU32,
+    /// How many steps are done.
+    pub done: AtomicU32,
+    /// Which operation of the next step is being done.
+    pub op: AtomicU32,
+    /// Why it failed; 0 if it did not.
+    pub errno: AtomicI32,
+    /// When each step was done, in nanoseconds since boot; filled only when somebody watches.
+    pub times: Vec<AtomicU64>,
+    /// The kernel's own words about a failure, eight bytes each.
+    pub words: [AtomicU64; 16],
+}
+
+impl Report {
+    /// For a plan of so many steps.
+    pub fn new(steps: usize) -> Report {
+        Report {
+            alive: AtomicU32::new(1),
+            maps: AtomicU32::new(0),
+            done: AtomicU32::new(0),
+            op: AtomicU32::new(0),
+            errno: AtomicI32::new(0),
+            times: (0..steps).map(|_| AtomicU64::new(0)).collect(),
+            words: [const { AtomicU64::new(0) }; 16],
+        }
+    }
+
+    /// What the kernel said, if it did (`overlay: …`).
+    pub fn kernel_words(&self) -> Option<String> {
+        let bytes: Vec<u8> = self.words.iter().flat_map(|w| w.load(Ordering::Acquire).to_ne_bytes()).collect();
+        kernel_words(&bytes)
+    }
+}
+
+/// One line of a filesystem context's log (`Documentation/filesystems/mount_api.rst`): a letter, a blank, a sentence.
+pub fn kernel_words(log: &[u8]) -> Option<String> {
+    let text = log.split(|b| *b == 0 || *b == b'\n').next()?;
+    let text = String::from_utf8_lossy(text.get(2..)?).trim().to_owned();
+    if text.is_empty() { None } else { Some(text) }
+}
+
+/// What the child needs to know.
+pub struct Orders<'a> {
+    /// The way.
+    pub steps: &'a [Step],
+    /// Where to report.
+    pub report: &'a Report,
+    /// The numbers of the parent's detached trees, and places for more. Ours to write.
+    pub fds: &'a mut [RawFd],
+    /// Somebody watches: time every step and wake them.
+    pub watched: bool,
+    /// The fault to have, for tests (`fault` feature).
+    #[cfg(feature = "fault")]
+    pub fault: super::spawn::Fault,
+}
+
+/// Walks the list. Comes back only by `execve` or not at all.
+pub fn run(orders: &mut Orders) -> ! {
+    let report = orders.report;
+    let mut words = [0u8; 128];
+    let mut context =
+        Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, maps: &report.maps };
+    for (n, step) in (0u32..).zip(orders.steps) {
+        #[cfg(feature = "fault")]
+        if let Some(errno) = orders.fault.fails(n) {
+            fail(report, errno);
+        }
+        for (at, op) in (0u32..).zip(&step.ops) {
+            report.op.store(at, Ordering::Relaxed);
+            if let Err(e) = op.run(&mut context) {
+                keep(report, context.trees.words);
+                fail(report, e.raw_os_error().unwrap_or(libc::EIO));
+            }
+        }
+        if let (true, Some(time)) = (orders.watched, report.times.get(n as usize)) {
+            time.store(sys::now(), Ordering::Relaxed);
+            report.done.store(n + 1, Ordering::Release);
+            report.alive.store(n + 2, Ordering::Release);
+            let _ = sys::futex_wake(&report.alive);
+        } else {
+            report.done.store(n + 1, Ordering::Release);
+        }
+        #[cfg(feature = "fault")]
+        orders.fault.after(n);
+    }
+    sys::exit(0)
+}
+
+fn keep(report: &Report, words: &[u8; 128]) {
+    for (to, from) in report.words.iter().zip(words.chunks_exact(8)) {
+        if let Ok(bytes) = from.try_into() {
+            to.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+}
+
+fn fail(report: &Report, errno: i32) -> ! {
+    report.errno.store(errno, Ordering::Release);
+    sys::exit(i32::from(crate::error::exit::CTR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_lose_their_letter() {
+        assert_eq!(kernel_words(b"e overlay: Unknown parameter 'x'\0\0").as_deref(), Some("overlay: Unknown parameter 'x'"));
+        assert_eq!(kernel_words(&[0; 128]), None);
+        assert_eq!(kernel_words(b"e"), None);
+        assert_eq!(kernel_words(b""), None);
+        assert!(kernel_words(&[0xff; 128]).is_some());
+    }
+
+    #[test]
+    fn words_cross_the_report_whole() {
+        let report = Report::new(1);
+        let mut words = [0u8; 128];
+        words[..9].copy_from_slice(b"e overlay");
+        keep(&report, &words);
+        assert_eq!(report.kernel_words().as_deref(), Some("overlay"));
+    }
+}

@@ -1,0 +1,12 @@
+//! The life of one container: what was asked ([`spec`]), the way there as a list ([`plan`], [`step`]), who walks it
+//! ([`spawn`], [`child`]), who stays (`supervise` outside, `init` inside), and what is remembered ([`record`]).
+
+pub mod child;
+pub mod init;
+pub mod plan;
+pub mod record;
+pub mod spawn;
+pub mod spec;
+pub mod step;
+pub mod supervise;
+pub mod trace;

@@ -1,0 +1,534 @@
+//! From what was asked to the list of steps that makes it: pure, so `--dry-run` and the tests need no root.
+//!
+//! The order is the design. A plan has two halves:
+//! - *outer*: what must happen before the container exists, in the caller's own namespaces: copies of the host's mounts
+//!   are taken as detached trees (a child in a new mount namespace may no longer do that with the parent's mounts).
+//! - *inner*: everything between `clone3` and `execve`.
+//!
+//! The root comes first and the old root goes at once: after `pivot` no path, link or race in the new root can lead to
+//! the host, because the host is not there any more. What had to come from the host travels as detached trees.
+//!
+//! Three ways lead there ([`Way`]), for three kinds of callers; they differ in who builds the root, and where.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, OsStr};
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use linux_raw_sys::general as k;
+use rootfs::op::{NewFs, PLAIN, devices};
+use rootfs::path::{Kind, Links};
+use rootfs::{InRoot, Op as Tree, Slot};
+
+use super::spec::{Network, Root, Spec, Tmpfs, Volume};
+use super::step::{Op, Program, Stdio, Step, step};
+use crate::caps;
+use crate::idmap::IdMap;
+use crate::user::User;
+
+/// How the caller's privileges and wishes shape the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Root, without a user namespace: the child does it all.
+    Plain,
+    /// Root, with a user namespace: root (outside) builds the root with shifted ids, in a mount namespace that it leaves
+    /// again; the child gets it as a detached tree. The descriptors: a user namespace with the same map, to shift mounts
+    /// with, and the mount namespace to go back to.
+    Shifted { map: IdMap, userns: RawFd, mounts: RawFd },
+    /// An ordinary user, in a user namespace with one id: the child does it all, with what a user namespace allows.
+    Alone { map: IdMap },
+}
+
+impl Way {
+    fn map(&self) -> Option<IdMap> {
+        match self {
+            Way::Plain => None,
+            Way::Shifted { map, .. } | Way::Alone { map } => Some(*map),
+        }
+    }
+}
+
+/// What was found out about the machine and the root before planning.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The container's folder in the state: an empty directory to build on.
+    pub stage: PathBuf,
+    /// Its 64-digit id.
+    pub id: String,
+    /// The host name it gets (or has, if it shares the host's).
+    pub hostname: String,
+    /// Whom the command runs as.
+    pub user: User,
+    /// Which way to go.
+    pub way: Way,
+    /// Filesystems mounted below `/` that a view of the host needs too.
+    pub host_mounts: Vec<PathBuf>,
+    /// What is mounted on the initial ramfs, where that is the root.
+    pub on_ramfs: Vec<PathBuf>,
+    /// For `/etc/resolv.conf`.
+    pub resolv_conf: String,
+    /// Where the three standard descriptors lead (without a terminal).
+    pub stdio: [Stdio; 3],
+    /// The socket that the terminal's other end goes to, and the size it starts with.
+    pub terminal: Option<(RawFd, Option<k::winsize>)>,
+    /// The parent's own pidfd.
+    pub parent: RawFd,
+    /// ctr's own binary, for `--init`.
+    pub init: Option<RawFd>,
+    /// Volumes that are files, not directories, by their place in the list.
+    pub volume_kinds: Vec<Kind>,
+}
+
+/// The list, and what `clone3` has to know.
+#[derive(Debug)]
+pub struct Plan {
+    /// Before the container exists.
+    pub outer: Vec<Step>,
+    /// `CLONE_NEW*`.
+    pub namespaces: u32,
+    /// In it.
+    pub inner: Vec<Step>,
+    /// How many places for trees there must be.
+    pub slots: usize,
+    /// The id map that the parent writes, if there is a user namespace.
+    pub map: Option<IdMap>,
+}
+
+/// The default search path, as Docker sets it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Files of `/proc` that tell too much about the host, or reach it: the OCI default (moby, oci/defaults.go), without
+/// /proc/timer_stats, which has been gone since Linux 4.11.
+const MASKED: [(&CStr, Kind); 9] = [
+    (c"acpi", Kind::Dir),
+    (c"asound", Kind::Dir),
+    (c"interrupts", Kind::File),
+    (c"kcore", Kind::File),
+    (c"keys", Kind::File),
+    (c"latency_stats", Kind::File),
+    (c"timer_list", Kind::File),
+    (c"sched_debug", Kind::File),
+    (c"scsi", Kind::Dir),
+];
+
+/// The same of `/sys`.
+const MASKED_SYS: [&CStr; 2] = [c"firmware", c"devices/virtual/powercap"];
+
+/// Parts of `/proc` that may be read only.
+const READ_ONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
+
+/// Trees that travel from the outer half to the inner one, and between steps.
+const ROOT: Slot = 0;
+const LOWER: Slot = 1;
+const PROC: Slot = 2;
+const SYS: Slot = 3;
+const SHM: Slot = 4;
+const ETC: Slot = 5;
+const DEVICES: Slot = ETC + 3;
+const FIRST_HOST: Slot = DEVICES + rootfs::dev::NODES.len();
+
+/// The three files that ctr supplies.
+const ETC_NAMES: [&CStr; 3] = [c"hostname", c"hosts", c"resolv.conf"];
+
+fn c(path: impl AsRef<OsStr>) -> CString {
+    // A path from the kernel or from argv has no NUL byte in it; one that has names nothing.
+    CString::new(path.as_ref().as_bytes()).unwrap_or_default()
+}
+
+fn tree(op: Tree) -> Op {
+    Op::Tree(op)
+}
+
+fn mount(fs: &'static CStr, flags: u32, data: &str, at: &CStr) -> Op {
+    tree(Tree::Mount(NewFs { fs, data: c(data), flags }, at.into()))
+}
+
+fn dir(path: impl AsRef<OsStr>, mode: u32) -> Op {
+    tree(Tree::Dir(c(path), mode))
+}
+
+/// Writes the plan.
+pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
+    let first_volume = FIRST_HOST + facts.host_mounts.len();
+    let mut outer = Vec::new();
+    let mut inner = Vec::new();
+
+    // Which half builds the root, and which one takes copies of the host's mounts.
+    let build = build_root(spec, facts);
+    let copies = copies(spec, facts, first_volume);
+    match facts.way {
+        Way::Plain => {
+            outer.extend(copies);
+            inner.push(step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)]));
+            inner.extend(build);
+        }
+        Way::Shifted { mounts, .. } => {
+            outer.extend(copies);
+            outer.push(step(
+                "aside",
+                "the root is built aside, where root may still shift its ids",
+                vec![tree(Tree::OwnMounts), tree(Tree::Private)],
+            ));
+            outer.extend(build);
+            outer.push(step(
+                "back",
+                "only its descriptor comes along",
+                vec![
+                    tree(Tree::Tree { from: c"root".into(), recursive: true, read_only: false, propagation: 0, into: ROOT }),
+                    Op::EnterMounts(mounts),
+                ],
+            ));
+            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitMaps]));
+            inner.push(step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)]));
+            inner.push(early(spec));
+            inner.push(step(
+                "attach",
+                "the root that was built aside",
+                vec![
+                    tree(Tree::Attach { tree: ROOT, at: c(&facts.stage) }),
+                    tree(Tree::Enter(c(&facts.stage))),
+                ],
+            ));
+        }
+        Way::Alone { .. } => {
+            inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitMaps]));
+            inner.push(step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)]));
+            inner.push(early(spec));
+            inner.extend(copies);
+            inner.extend(build);
+        }
+    }
+    if !matches!(facts.way, Way::Shifted { .. }) {
+        inner.push(step("enter", "the new root, not yet ours", vec![tree(Tree::Enter(c"root".into()))]));
+    }
+    inner.push(step(
+        "pivot",
+        "it becomes /, and the host's / goes away",
+        vec![tree(Tree::Pivot { below: facts.on_ramfs.iter().map(c).collect() })],
+    ));
+    if facts.way != Way::Plain {
+        let groups = matches!(facts.way, Way::Shifted { .. }).then(Vec::new);
+        inner.push(step("root-inside", "files made from here on belong to root inside", vec![Op::Become { uid: 0, gid: 0, groups }]));
+    }
+    furnish(spec, facts, first_volume, &mut inner);
+    settle(spec, facts, &mut inner);
+
+    let mut namespaces = k::CLONE_NEWNS | k::CLONE_NEWCGROUP;
+    for (wanted, flag) in [
+        (!spec.host_pid, k::CLONE_NEWPID),
+        (!spec.host_uts, k::CLONE_NEWUTS),
+        (!spec.host_ipc, k::CLONE_NEWIPC),
+        (spec.network == Network::None, k::CLONE_NEWNET),
+        (facts.way != Way::Plain, k::CLONE_NEWUSER),
+    ] {
+        if wanted {
+            namespaces |= flag;
+        }
+    }
+    let slots = first_volume + spec.volumes.len();
+    Plan { outer, namespaces, inner, slots, map: facts.way.map() }
+}
+
+/// The host's mounts that the container will use, as detached trees that nobody else can see.
+fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let shift = |slot: Slot, recursive: bool| match facts.way {
+        Way::Shifted { userns, .. } => Some(tree(Tree::IdMap { tree: slot, userns, recursive })),
+        _ => None,
+    };
+    let copy = |from: &Path, into: Slot, recursive: bool| {
+        let plain = Tree::Tree { from: c(from), recursive, read_only: false, propagation: 0, into };
+        [Some(tree(plain)), shift(into, recursive)].into_iter().flatten().collect::<Vec<_>>()
+    };
+    let (from, why) = match &spec.root {
+        Root::Host => (Path::new("/"), "the machine's own root, to look at"),
+        Root::Dir(path) if spec.writable_root => (path.as_path(), "the directory itself, to write to"),
+        Root::Dir(path) => (path.as_path(), "the directory, to look at: nothing will be written to it"),
+    };
+    steps.push(step("root", why, copy(from, if spec.writable_root { ROOT } else { LOWER }, spec.writable_root)));
+    if !facts.host_mounts.is_empty() {
+        let ops = facts.host_mounts.iter().zip(FIRST_HOST..).flat_map(|(path, slot)| copy(path, slot, false)).collect();
+        steps.push(step("host-mounts", "the filesystems that are mounted below it", ops));
+    }
+    if !spec.volumes.is_empty() {
+        let mut ops = Vec::new();
+        for (Volume { from, read_only, recursive, propagation, .. }, into) in spec.volumes.iter().zip(first_volume..) {
+            let (recursive, read_only, propagation) = (*recursive, *read_only, *propagation);
+            ops.push(tree(Tree::Tree { from: c(from), recursive, read_only, propagation, into }));
+            ops.extend(shift(into, recursive));
+        }
+        steps.push(step("volumes", "copies of the host's mounts, with rules of their own", ops));
+    }
+    if spec.host_ipc {
+        let plain = Tree::Tree { from: c"/dev/shm".into(), recursive: false, read_only: false, propagation: 0, into: SHM };
+        steps.push(step("host-shm", "shared memory of the host, as asked", vec![tree(plain)]));
+    }
+    steps
+}
+
+/// In a user namespace the kernel lets proc and sysfs be mounted, and device nodes be used, only while the host's are
+/// still to be seen.
+fn early(spec: &Spec) -> Step {
+    let new = |fs, flags| NewFs { fs, data: CString::default(), flags };
+    let mut ops = vec![tree(Tree::Make(new(c"proc", PLAIN), PROC))];
+    ops.push(if spec.network == Network::None {
+        tree(Tree::Make(new(c"sysfs", PLAIN | k::MS_RDONLY), SYS))
+    } else {
+        // sysfs shows the interfaces of a network namespace; only who owns that may mount one.
+        tree(Tree::Tree { from: c"/sys".into(), recursive: true, read_only: true, propagation: k::MS_PRIVATE, into: SYS })
+    });
+    for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..) {
+        let mut path = b"/dev/".to_vec();
+        path.extend_from_slice(node.name.to_bytes());
+        let from = c(OsStr::from_bytes(&path));
+        ops.push(tree(Tree::Tree { from, recursive: false, read_only: false, propagation: 0, into: slot }));
+    }
+    step("procfs", "what a user namespace may mount only while it sees the host's", ops)
+}
+
+/// The root, from a layer above what is only looked at. Ends in the stage, with the root attached at `root`.
+fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
+    let stage = c(&facts.stage);
+    let owner = match facts.way {
+        Way::Shifted { map, .. } => Some(map.outside),
+        _ => None,
+    };
+    let ids = owner.map_or(String::new(), |id| format!(",uid={id},gid={id}"));
+    let mut layer = vec![
+        mount(c"tmpfs", k::MS_NOSUID | k::MS_NODEV, &format!("mode=700{ids}"), &stage),
+        tree(Tree::Enter(stage.clone())),
+        // Modes are meant as they stand, until the command gets its usual mask.
+        tree(Tree::Umask(0)),
+    ];
+    layer.extend(owner.map(|id| tree(Tree::FileOwner(id))));
+    layer.push(dir("root", 0o755));
+    let mut steps = Vec::new();
+
+    if spec.writable_root {
+        layer.extend(owner.map(|_| tree(Tree::FileOwner(0))));
+        steps.push(step("layer", "a place in memory to build on", layer));
+        let files = etc(spec, facts).into_iter().zip(ETC_NAMES).zip(ETC..);
+        let ops = files.flat_map(|((content, name), slot)| {
+            let from = CString::from(name);
+            [
+                tree(Tree::File(from.clone(), content)),
+                tree(Tree::Tree { from, recursive: false, read_only: false, propagation: 0, into: slot }),
+            ]
+        });
+        steps.push(step("files", "files that the image does not have", ops.collect()));
+        steps.push(step("root-mount", "a mount that can become /", vec![tree(Tree::Attach { tree: ROOT, at: c"root".into() })]));
+        return steps;
+    }
+    for name in ["lower", "upper", "work"] {
+        layer.push(dir(name, 0o755));
+    }
+    // Made here, where nobody else can reach, they win over whatever the image has under these names: a link named
+    // /proc or /etc in a hostile image is never followed, it is covered.
+    for name in ["proc", "sys", "dev", "etc"] {
+        layer.push(dir(Path::new("upper").join(name), 0o755));
+    }
+    steps.push(step("layer", "a place in memory that takes the writes", layer));
+    let files = etc(spec, facts).into_iter().zip(ETC_NAMES).map(|(content, name)| {
+        tree(Tree::File(c(Path::new("upper/etc").join(OsStr::from_bytes(name.to_bytes()))), content))
+    });
+    steps.push(step("files", "files that the image does not have", files.collect()));
+    if owner.is_some() {
+        steps.push(step("owner", "the rest is done as root again", vec![tree(Tree::FileOwner(0))]));
+    }
+    let user = matches!(facts.way, Way::Alone { .. });
+    let over = |lower: &str, upper: &str, work: &str, at: CString| {
+        tree(Tree::Overlay { lower: c(lower), upper: c(upper), work: c(work), at, user })
+    };
+    steps.push(step(
+        "overlay",
+        "reads fall through to the image, writes do not",
+        vec![tree(Tree::Attach { tree: LOWER, at: c"lower".into() }), over("lower", "upper", "work", c"root".into())],
+    ));
+    if !facts.host_mounts.is_empty() {
+        let mut ops = Vec::new();
+        for ((path, slot), n) in facts.host_mounts.iter().zip(FIRST_HOST..).zip(0..) {
+            let [lower, upper, work] = ["lower", "upper", "work"].map(|name| format!("{name}{n}"));
+            ops.extend([&lower, &upper, &work].map(|name| dir(name, 0o755)));
+            ops.push(tree(Tree::Attach { tree: slot, at: c(&lower) }));
+            let below = path.strip_prefix("/").unwrap_or(path);
+            ops.push(over(&lower, &upper, &work, c(Path::new("root").join(below))));
+        }
+        steps.push(step("host-overlays", "the same for what is mounted below it", ops));
+    }
+    steps
+}
+
+/// What the three files say.
+fn etc(spec: &Spec, facts: &Facts) -> [Vec<u8>; 3] {
+    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    if spec.network == Network::None {
+        hosts.push_str(&format!("127.0.0.1\t{}\n", facts.hostname));
+    }
+    for (name, address) in &spec.hosts {
+        hosts.push_str(&format!("{address}\t{name}\n"));
+    }
+    [format!("{}\n", facts.hostname).into_bytes(), hosts.into_bytes(), resolv_conf(&spec.dns, &facts.resolv_conf).into_bytes()]
+}
+
+/// The host's resolv.conf, or the servers that were asked for.
+fn resolv_conf(asked: &[IpAddr], hosts: &str) -> String {
+    if asked.is_empty() {
+        return hosts.to_owned();
+    }
+    asked.iter().map(|address| format!("nameserver {address}\n")).collect()
+}
+
+/// What every root needs, now that it is /.
+fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>) {
+    // Where the caller's directory itself is the root, its /proc may be anything: looked at without following links.
+    // Where we made these directories ourselves, there is nothing to check.
+    let fresh = |fs: &'static CStr, flags: u32, data: &str, name: &'static CStr| {
+        let new = NewFs { fs, data: c(data), flags };
+        if spec.writable_root { tree(Tree::MountIn(new, known(name), Links::Refuse)) } else { tree(Tree::Mount(new, name.into())) }
+    };
+    let made = |slot: Slot, name: &'static CStr| {
+        tree(Tree::AttachIn { tree: slot, at: known(name), kind: Kind::Dir, links: Links::Refuse })
+    };
+    let in_userns = facts.way != Way::Plain;
+    if in_userns {
+        inner.push(step("proc", "the processes of this pid namespace", vec![made(PROC, c"/proc")]));
+        inner.push(step("sys", "the kernel's objects, read-only", vec![made(SYS, c"/sys")]));
+    } else {
+        inner.push(step("proc", "the processes of this pid namespace", vec![fresh(c"proc", PLAIN, "", c"/proc")]));
+        inner.push(step("sys", "the kernel's objects, read-only", vec![fresh(c"sysfs", PLAIN | k::MS_RDONLY, "", c"/sys")]));
+    }
+
+    let mut dev = vec![
+        fresh(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", c"/dev"),
+        tree(Tree::Enter(c"/dev".into())),
+    ];
+    dev.extend(devices(in_userns.then_some(DEVICES)).into_iter().map(Op::Tree));
+    inner.push(step("dev", "the few devices that hold no data", dev));
+
+    // Group 5 is "tty" in every distribution; it must exist in the user namespace.
+    let group = if facts.way.map().is_none_or(|map| map.has(5)) { ",gid=5" } else { "" };
+    inner.push(step(
+        "devpts",
+        "terminals of its own",
+        vec![
+            dir("pts", 0o755),
+            mount(c"devpts", k::MS_NOSUID | k::MS_NOEXEC, &format!("newinstance,ptmxmode=0666,mode=0620{group}"), c"pts"),
+        ],
+    ));
+    let shm = if spec.host_ipc {
+        tree(Tree::Attach { tree: SHM, at: c"shm".into() })
+    } else {
+        mount(c"tmpfs", PLAIN, &format!("mode=1777,size={}", spec.shm_size), c"shm")
+    };
+    inner.push(step("shm", "POSIX shared memory", vec![dir("shm", 0o755), shm]));
+    inner.push(step("mqueue", "POSIX message queues", vec![dir("mqueue", 0o755), mount(c"mqueue", PLAIN, "", c"mqueue")]));
+
+    // A bind mount of a read-only mount is read-only: one remount each way instead of one a path.
+    let mut mask = vec![tree(Tree::Enter(c"/proc".into()))];
+    mask.extend(MASKED.iter().map(|(path, kind)| tree(Tree::Mask((*path).into(), *kind))));
+    mask.push(tree(Tree::Remount(c"/proc".into(), PLAIN | k::MS_RDONLY)));
+    mask.extend(READ_ONLY.iter().map(|path| tree(Tree::Pin((*path).into()))));
+    mask.push(tree(Tree::Remount(c"/proc".into(), PLAIN)));
+    mask.push(tree(Tree::Enter(c"/sys".into())));
+    mask.extend(MASKED_SYS.iter().map(|path| tree(Tree::Mask((*path).into(), Kind::Dir))));
+    mask.push(tree(Tree::Enter(c"/".into())));
+    inner.push(step("mask", "parts of /proc and /sys that reach the host are covered or read-only", mask));
+
+    if spec.writable_root {
+        let ops = ETC_NAMES.iter().zip(ETC..).map(|(name, slot)| {
+            let at = known_path(&Path::new("/etc").join(OsStr::from_bytes(name.to_bytes())));
+            tree(Tree::AttachIn { tree: slot, at, kind: Kind::File, links: Links::Follow })
+        });
+        inner.push(step("etc", "files that the image does not have, without writing to it", ops.collect()));
+    }
+    if spec.root == Root::Host {
+        let new = NewFs { fs: c"tmpfs", data: c"mode=755".into(), flags: k::MS_NOSUID | k::MS_NODEV };
+        let ops = vec![tree(Tree::MountIn(new, known(c"/run"), Links::Follow))];
+        inner.push(step("run", "sockets and locks of the host's services are not for us", ops));
+    }
+    let volumes = spec.volumes.iter().zip(&facts.volume_kinds).zip(first_volume..).map(|((volume, kind), slot)| {
+        (&volume.to, Tree::AttachIn { tree: slot, at: volume.to.clone(), kind: *kind, links: Links::Follow })
+    });
+    let tmpfs = spec.tmpfs.iter().map(|Tmpfs { to, flags, data }| {
+        (to, Tree::MountIn(NewFs { fs: c"tmpfs", data: data.clone(), flags: *flags }, to.clone(), Links::Follow))
+    });
+    // Parents before what is mounted in them, whatever their order on the command line.
+    let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
+    mounts.sort_by_key(|(to, _)| to.as_path().components().count());
+    if !mounts.is_empty() {
+        inner.push(step("volume", "what was asked for with -v, --mount and --tmpfs", mounts.into_iter().map(|(_, op)| tree(op)).collect()));
+    }
+}
+
+fn known(path: &'static CStr) -> InRoot {
+    known_path(Path::new(OsStr::from_bytes(path.to_bytes())))
+}
+
+fn known_path(path: &Path) -> InRoot {
+    InRoot::new(path).unwrap_or_else(|| unreachable!("{} is absolute", path.display()))
+}
+
+/// Who it is and what it may do; then it starts.
+fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
+    let user = &facts.user;
+    if !spec.host_uts {
+        inner.push(step("hostname", "its own name", vec![Op::Hostname(facts.hostname.clone())]));
+    }
+    if spec.network == Network::None {
+        if let Ok(message) = netlink::link::set_up(1).finish() {
+            inner.push(step("loopback", "its own 127.0.0.1, and no other network", vec![Op::Netlink(message)]));
+        }
+    }
+    inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
+    let stdio = match facts.terminal {
+        Some((parent, size)) => {
+            let owner = (user.uid != 0 || facts.way != Way::Plain).then_some((user.uid, if facts.way.map().is_none_or(|m| m.has(5)) { 5 } else { 0 }));
+            step("terminal", "a terminal of its own", vec![Op::Terminal { parent, size, owner }])
+        }
+        None => step("stdio", "the three standard descriptors", vec![Op::Stdio(facts.stdio)]),
+    };
+    inner.push(stdio);
+    if spec.read_only {
+        inner.push(step("read-only", "nothing can be written but volumes", vec![tree(Tree::ReadOnlyRoot)]));
+    }
+    let mut limits: Vec<Op> = spec.limits.iter().map(|limit| Op::Limit(*limit)).collect();
+    if !limits.is_empty() {
+        limits.reverse();
+        inner.push(step("limits", "resource limits", limits));
+    }
+    if !spec.workdir.is_root() {
+        inner.push(step("workdir", "where it starts, never outside of the root", vec![tree(Tree::WorkDir(spec.workdir.clone()))]));
+    }
+    inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
+    inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(caps::DEFAULT)]));
+    let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
+    inner.push(step("user", "who it is", vec![Op::Become { uid: user.uid, gid: user.gid, groups }]));
+    let kept = if user.uid == 0 { caps::DEFAULT } else { 0 };
+    inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(kept)]));
+    inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+    inner.push(step("guard", "it does not outlive ctr", vec![Op::Guard(facts.parent), Op::Signals]));
+    inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));
+    inner.push(step("exec", "from here on it is the user's program", vec![Op::Exec(program(spec, facts))]));
+}
+
+/// The command as `execve` wants it.
+fn program(spec: &Spec, facts: &Facts) -> Program {
+    let mut env: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut set = |pair: &[u8]| {
+        let at = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
+        env.insert(pair[..at].to_vec(), pair.get(at + 1..).unwrap_or_default().to_vec());
+    };
+    set(format!("PATH={PATH}").as_bytes());
+    set(format!("HOSTNAME={}", facts.hostname).as_bytes());
+    set(format!("HOME={}", facts.user.home).as_bytes());
+    if facts.terminal.is_some() {
+        set(b"TERM=xterm");
+    }
+    for pair in &spec.env {
+        set(pair.to_bytes());
+    }
+    let pairs = env.into_iter().map(|(key, value)| c(OsStr::from_bytes(&[key, b"=".to_vec(), value].concat())));
+    Program::new(spec.command.clone(), pairs.collect(), facts.init)
+}

@@ -1,0 +1,309 @@
+//! The birth of a container: the outer steps, `clone3`, the id maps, and waiting until the child is the user's program.
+//!
+//! `clone3` is called once, here, with `CLONE_VM`: the child is a thread of control in our memory on a stack of its own,
+//! because copying page tables costs more than everything else that we do. It needs no pipe to report (`child.rs`), and
+//! `CLONE_CHILD_CLEARTID` lets us sleep until it has left our memory, by exec or by death, while we may still write its
+//! id maps and print its steps (`CLONE_VFORK` would not let us).
+//!
+//! Signals stay blocked all the way. While the child is being set up we look now and then whether one has come that
+//! means "stop" (a mount can hang on a dead server), and kill the child if so.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use linux_raw_sys::general as k;
+use rootfs::Trees;
+
+use super::child::{self, Orders, Report, kernel_words};
+use super::plan::Plan;
+use super::step::{Context, Op, Step};
+use super::trace::Trace;
+use crate::error::{Doing, Error, Result, exit, hint};
+use crate::{procfs, sys};
+
+/// The child's stack. Its deepest call is a few KiB; the fault build checks that no heap is used, tests that this holds.
+const STACK: usize = 64 * 1024;
+
+/// How often, in milliseconds, we look whether somebody wants us to stop.
+const LOOK: u32 = 250;
+
+/// A process that has become the user's program.
+#[derive(Debug)]
+pub struct Born {
+    /// Refers to exactly this process, for ever.
+    pub pidfd: OwnedFd,
+    /// Its number outside.
+    pub pid: u32,
+}
+
+/// Walks the whole plan. On an error nothing of the container is left but its state, which the caller owns.
+pub fn spawn(plan: &Plan, trace: &mut Trace) -> Result<Born> {
+    let mut fds = vec![-1; plan.slots];
+    let report = Report::new(plan.inner.len());
+    let result = outer(plan, &mut fds, &report, trace).and_then(|()| {
+        trace.note("clone3", "a process in namespaces of its own");
+        inner(plan, &mut fds.clone(), &report, trace)
+    });
+    // The copies that the container needed are mounted in it now, and the others must not pin the host's filesystems.
+    drop(fds.into_iter().filter(|fd| *fd >= 0).map(sys::adopt).collect::<Vec<_>>());
+    result
+}
+
+fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> Result<()> {
+    let mut words = [0; 128];
+    let mut context = Context { trees: Trees { fds, words: &mut words }, maps: &report.maps };
+    #[cfg(feature = "fault")]
+    let fault = Fault::wanted(&plan.outer);
+    for (n, step) in plan.outer.iter().enumerate() {
+        #[cfg(feature = "fault")]
+        if let Some(errno) = fault.fails(n as u32) {
+            return Err(failed(step, 0, io::Error::from_raw_os_error(errno), None));
+        }
+        for (at, op) in step.ops.iter().enumerate() {
+            if let Err(e) = op.run(&mut context) {
+                return Err(failed(step, at, e, kernel_words(context.trees.words)));
+            }
+        }
+        trace.step(step.name, step.why, sys::now());
+        #[cfg(feature = "fault")]
+        fault.kill_ourselves_after(n as u32);
+        let _ = n;
+    }
+    Ok(())
+}
+
+/// An error of one step, in words.
+fn failed(step: &Step, at: usize, cause: io::Error, words: Option<String>) -> Error {
+    let errno = cause.raw_os_error().or_else(|| netlink::errno(&cause)).unwrap_or(0);
+    if let Some(Op::Exec(program)) = step.ops.get(at) {
+        let name = program.name().to_string_lossy().into_owned();
+        let (code, cause) = match errno {
+            libc::ENOENT | libc::ENOTDIR if program.paths.len() > 1 => {
+                (exit::NOT_FOUND, io::Error::new(io::ErrorKind::NotFound, "not found in PATH of the root filesystem"))
+            }
+            libc::ENOENT | libc::ENOTDIR => (exit::NOT_FOUND, cause),
+            _ => (exit::NOT_EXECUTABLE, cause),
+        };
+        let mut error = Error::new(format_args!("run {name:?}"), "", cause);
+        error.code = code;
+        return error;
+    }
+    let call = step.ops.get(at).map_or(String::new(), |op| match words {
+        Some(words) => format!("{op}; the kernel says {words:?}"),
+        None => op.to_string(),
+    });
+    let advice = hint(step.name, errno);
+    Error::new(format_args!("set up the container, step {:?}", step.name), call, cause).hint(advice)
+}
+
+fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> Result<Born> {
+    let proc = plan.map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
+    let mut orders = Orders {
+        steps: &plan.inner,
+        report,
+        fds,
+        watched: trace.on() || cfg!(feature = "fault"),
+        #[cfg(feature = "fault")]
+        fault: Fault::wanted(&plan.inner),
+    };
+    let mut stack = new_stack();
+    let born = clone3(plan.namespaces, &mut stack, &mut orders, report).map_err(|e| {
+        let advice = hint("clone", e.raw_os_error().unwrap_or(0));
+        Error::new("make the container's namespaces", "clone3", e).hint(advice)
+    })?;
+    let mapped = match (plan.map, &proc) {
+        (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid),
+        _ => Ok(()),
+    };
+    report.maps.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release);
+    if plan.map.is_some() {
+        let _ = sys::futex_wake(&report.maps);
+    }
+    let interrupted = watch(plan, &born, report, trace);
+    // The child has left our memory: only now may the stack and the orders go.
+    drop(stack);
+    let done = report.done.load(Ordering::Acquire) as usize;
+    let errno = report.errno.load(Ordering::Acquire);
+    if errno == 0 && done + 1 == plan.inner.len() {
+        trace.step("exec", plan.inner.last().map_or("", |step| step.why), sys::now());
+        return Ok(born);
+    }
+    let ended = sys::wait_pidfd(born.pidfd.as_fd());
+    if let Err(cause) = mapped {
+        let errno = cause.raw_os_error().unwrap_or(0);
+        return Err(Error::new("write the container's id maps", "uid_map, gid_map", cause).hint(hint("maps", errno)));
+    }
+    let step = plan.inner.get(done);
+    match (step, errno) {
+        (Some(step), 0) => {
+            let how = if interrupted { "interrupted".to_owned() } else { format!("the process was killed ({ended:?})") };
+            Err(Error::new(format_args!("set up the container, step {:?}", step.name), "", io::Error::other(how)))
+        }
+        (Some(step), errno) => {
+            let at = report.op.load(Ordering::Acquire) as usize;
+            Err(failed(step, at, io::Error::from_raw_os_error(errno), report.kernel_words()))
+        }
+        (None, _) => Err(Error::new("set up the container", "", io::Error::other("the child reported nonsense"))),
+    }
+}
+
+/// Sleeps until the child has left our memory, printing its steps as they happen. Tells whether it was interrupted.
+fn watch(plan: &Plan, born: &Born, report: &Report, trace: &mut Trace) -> bool {
+    #[cfg(feature = "fault")]
+    let fault = Fault::wanted(&plan.inner);
+    let mut shown = 0;
+    let mut interrupted = false;
+    loop {
+        let alive = report.alive.load(Ordering::Acquire);
+        let done = report.done.load(Ordering::Acquire) as usize;
+        for (step, time) in plan.inner.iter().zip(&report.times).take(done).skip(shown) {
+            trace.step(step.name, step.why, time.load(Ordering::Relaxed));
+            #[cfg(feature = "fault")]
+            fault.kill_ourselves_after(shown as u32);
+            shown += 1;
+        }
+        if alive == 0 {
+            return interrupted;
+        }
+        let timed_out = sys::futex_wait(&report.alive, alive, LOOK).is_err_and(|e| e.raw_os_error() == Some(libc::ETIMEDOUT));
+        if timed_out && !interrupted && stop_wanted() {
+            interrupted = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL).is_ok();
+        }
+    }
+}
+
+/// Whether a signal waits that means "stop".
+fn stop_wanted() -> bool {
+    let stop = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+    let bits = stop.into_iter().map(sys::signal_bit).fold(0, |all, bit| all | bit);
+    sys::pending_signals().is_ok_and(|pending| pending & bits != 0)
+}
+
+/// Memory for a child's stack, not touched before the child does.
+fn new_stack() -> Box<[MaybeUninit<u128>]> {
+    Box::new_uninit_slice(STACK / size_of::<u128>())
+}
+
+/// The entry of the child: `orders` is what `clone3` below passed on.
+extern "C" fn enter(orders: *mut Orders) -> ! {
+    // SAFETY: the parent keeps the orders alive and untouched until we have left its memory.
+    child::run(unsafe { &mut *orders })
+}
+
+/// Makes the child. `clone3(2)`, Linux 5.3; `CLONE_CLEAR_SIGHAND` 5.5.
+fn clone3(namespaces: u32, stack: &mut [MaybeUninit<u128>], orders: &mut Orders, report: &Report) -> io::Result<Born> {
+    let mut pidfd: RawFd = -1;
+    let flags = namespaces | k::CLONE_VM | k::CLONE_PIDFD | k::CLONE_CHILD_CLEARTID;
+    let args = k::clone_args {
+        flags: u64::from(flags) | k::CLONE_CLEAR_SIGHAND,
+        pidfd: ptr::from_mut(&mut pidfd) as u64,
+        child_tid: report.alive.as_ptr() as u64,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack.as_mut_ptr() as u64,
+        stack_size: size_of_val(stack) as u64,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    let answer: usize;
+    // SAFETY: the child runs on a stack of its own, which lives until it has left our memory (`inner` waits for that),
+    // and never returns into this frame: it calls `enter`, which does not come back. The kernel hands it all registers
+    // but rax as they are here; the stack pointer is the top of the new stack, 16-byte aligned, as the ABI wants it
+    // before a call. It shares our thread pointer and uses nothing behind it.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {orders}",
+            "call {enter}",
+            "ud2",
+            "2:",
+            orders = in(reg) ptr::from_mut(orders),
+            enter = in(reg) enter as extern "C" fn(*mut Orders) -> !,
+            inlateout("rax") k::__NR_clone3 as usize => answer,
+            in("rdi") ptr::from_ref(&args),
+            in("rsi") size_of_val(&args),
+            // Not "lateout": the system call destroys them while the child still needs its inputs.
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    let pid = sys::check(answer)? as u32;
+    Ok(Born { pidfd: sys::adopt(pidfd), pid })
+}
+
+/// A user namespace with these ids, for shifting mounts: a process that only exists to own it, gone when this returns.
+pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<OwnedFd> {
+    let report = Report::new(1);
+    let steps = [super::step::step("maps", "", vec![Op::AwaitMaps])];
+    let mut orders = Orders {
+        steps: &steps,
+        report: &report,
+        fds: &mut [],
+        watched: false,
+        #[cfg(feature = "fault")]
+        fault: Fault::default(),
+    };
+    let mut stack = new_stack();
+    let born = clone3(k::CLONE_NEWUSER, &mut stack, &mut orders, &report)?;
+    let namespace = map.write(proc, born.pid).and_then(|()| crate::idmap::namespace_of(proc, born.pid));
+    report.maps.store(1, Ordering::Release);
+    let _ = sys::futex_wake(&report.maps);
+    let ended = sys::wait_pidfd(born.pidfd.as_fd());
+    drop(stack);
+    ended.and(namespace)
+}
+
+/// Faults that tests ask for: `CTR_FAIL=step:ERRNO` makes a step fail, `CTR_KILL=step` kills ctr after it.
+#[cfg(feature = "fault")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fault {
+    fail: Option<(u32, i32)>,
+    kill: Option<u32>,
+    parent: Option<RawFd>,
+}
+
+#[cfg(feature = "fault")]
+impl Fault {
+    /// What the environment wants of these steps.
+    pub fn wanted(steps: &[Step]) -> Fault {
+        let place = |name: &str| steps.iter().position(|step| step.name == name).map(|n| n as u32);
+        let fail = std::env::var("CTR_FAIL").ok().and_then(|text| {
+            let (name, errno) = text.split_once(':')?;
+            Some((place(name)?, errno.parse().ok()?))
+        });
+        let parent = steps.iter().flat_map(|step| &step.ops).find_map(|op| match op {
+            Op::Guard(fd) => Some(*fd),
+            _ => None,
+        });
+        Fault { fail, kill: std::env::var("CTR_KILL").ok().and_then(|name| place(&name)), parent }
+    }
+
+    /// The errno that step `n` shall fail with.
+    pub fn fails(&self, n: u32) -> Option<i32> {
+        self.fail.filter(|(step, _)| *step == n).map(|(_, errno)| errno)
+    }
+
+    /// In the child, after step `n`: if the parent is to die here, wait until it has (its pidfd tells), so that the rest
+    /// of the way is walked as an orphan.
+    pub fn after(&self, n: u32) {
+        if let (true, Some(fd)) = (self.kill == Some(n), self.parent) {
+            let _ = sys::poll(&mut [sys::PollFd { fd, events: libc::POLLIN, revents: 0 }], 5000);
+        }
+    }
+
+    /// In the parent: SIGKILL for ourselves, if step `n` is the one.
+    pub fn kill_ourselves_after(&self, n: u32) {
+        if self.kill == Some(n) {
+            let _ = sys::kill(std::process::id() as i32, libc::SIGKILL);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One step of the way into a container, as data: it can be run, explained, timed and made to fail.
+//!
+//! [`Op`] is everything the child does between `clone3` and `execve`. What concerns files and mounts comes from the
+//! `rootfs` crate; the rest is here. [`Op::run`] is async-signal-safe and runs in memory that the parent still uses: no
+//! allocation, no lock, no panic. [`Step`] groups the operations that make one visible thing and says why.
+
+use std::ffi::{CStr, CString, c_char};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use linux_raw_sys::general as k;
+use rootfs::Trees;
+
+use super::spec::Limit;
+use crate::{caps, sys};
+
+/// How long the child waits for its parent to write the id maps, in milliseconds.
+const PATIENCE: u32 = 10_000;
+
+/// Operations that belong together, with a name for errors and tests and the reason for readers.
+#[derive(Debug)]
+pub struct Step {
+    /// Short and unique in a plan; `CTR_FAIL` and errors use it.
+    pub name: &'static str,
+    /// What this makes true, for `--trace` and `--dry-run`.
+    pub why: &'static str,
+    /// What is done, in order.
+    pub ops: Vec<Op>,
+}
+
+/// Short-hand for plans.
+pub fn step(name: &'static str, why: &'static str, ops: Vec<Op>) -> Step {
+    Step { name, why, ops }
+}
+
+/// Where one of the three standard descriptors leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdio {
+    /// To the caller's own file.
+    Keep,
+    /// Nowhere: `/dev/null` of the container.
+    Null,
+    /// To this descriptor of the parent's (a pipe).
+    Fd(RawFd),
+}
+
+/// Null-terminated arrays of strings as `execve` wants them, made before there is a child.
+#[derive(Debug)]
+pub struct Strings {
+    owned: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Strings {
+    /// Takes the strings; their bytes do not move any more.
+    pub fn new(owned: Vec<CString>) -> Strings {
+        let pointers = owned.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect();
+        Strings { owned, pointers }
+    }
+
+    fn pointers(&self) -> &[*const c_char] {
+        &self.pointers
+    }
+}
+
+/// What is executed at the end.
+#[derive(Debug)]
+pub struct Program {
+    /// ctr's own binary by descriptor, to be `--init`; otherwise the paths are tried.
+    pub init: Option<RawFd>,
+    /// Where the command may be: itself if it has a slash, otherwise once per directory of PATH.
+    pub paths: Vec<CString>,
+    /// Arguments, the name first.
+    pub argv: Strings,
+    /// Environment.
+    pub envp: Strings,
+}
+
+impl Program {
+    /// The words of a command and its environment (`KEY=VALUE`); a name without a slash is looked for in its PATH.
+    pub fn new(command: Vec<CString>, env: Vec<CString>, init: Option<RawFd>) -> Program {
+        let name = command.first().cloned().unwrap_or_default();
+        let path = env.iter().find_map(|pair| pair.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+        let paths = if name.to_bytes().contains(&b'/') {
+            vec![name]
+        } else {
+            let full = |dir: &[u8]| [if dir.is_empty() { b"." } else { dir }, b"/", name.to_bytes()].concat();
+            // Neither part came with a NUL byte, so neither does the whole.
+            path.split(|b| *b == b':').filter_map(|dir| CString::new(full(dir)).ok()).collect()
+        };
+        let argv = match init {
+            None => command,
+            Some(_) => [INIT.into(), c"--".into()].into_iter().chain(command).collect(),
+        };
+        Program { init, paths, argv: Strings::new(argv), envp: Strings::new(env) }
+    }
+
+    /// The command's name as typed.
+    pub fn name(&self) -> &CStr {
+        self.argv.owned.first().map_or(c"", |name| name.as_c_str())
+    }
+}
+
+/// What ctr calls itself when it is PID 1 inside.
+pub const INIT: &CStr = c"ctr-init";
+
+/// One operation.
+#[derive(Debug)]
+pub enum Op {
+    /// Files and mounts.
+    Tree(rootfs::Op),
+    /// Wait until the parent has written the id maps of our user namespace.
+    AwaitMaps,
+    /// Back to the mount namespace behind this descriptor.
+    EnterMounts(RawFd),
+    /// A prepared rtnetlink request.
+    Netlink(Vec<u8>),
+    /// The host name of our UTS namespace.
+    Hostname(String),
+    /// A session keyring of our own.
+    Keyring,
+    /// A session of our own.
+    Session,
+    /// A terminal of our own devpts becomes ours; its other end goes to the parent through this socket.
+    Terminal { parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
+    /// The three standard descriptors.
+    Stdio([Stdio; 3]),
+    /// A resource limit.
+    Limit(Limit),
+    /// The capabilities that no program below us can ever have again: all but these.
+    Bounding(u64),
+    /// Groups (None where they cannot be set), group and user.
+    Become { uid: u32, gid: u32, groups: Option<Vec<u32>> },
+    /// Effective and permitted capabilities; inheritable and ambient ones are none.
+    Capabilities(u64),
+    /// No `execve` gives privileges any more.
+    NoNewPrivs,
+    /// We die when the parent does; and if it is dead already (its pidfd is readable) we do not start.
+    Guard(RawFd),
+    /// No signal is blocked any more.
+    Signals,
+    /// All descriptors from 3 on are closed, except one.
+    CloseAll { but: Option<RawFd> },
+    /// The user's program.
+    Exec(Program),
+}
+
+/// What an operation may use beside itself.
+pub struct Context<'a> {
+    /// Detached mounts.
+    pub trees: Trees<'a>,
+    /// Becomes 1 when the parent has written the id maps.
+    pub maps: &'a AtomicU32,
+}
+
+impl Op {
+    /// Does it. Async-signal-safe: see the head of this file.
+    ///
+    /// # Errors
+    /// The kernel's, as a bare errno.
+    pub fn run(&self, context: &mut Context) -> io::Result<()> {
+        match self {
+            Op::Tree(op) => op.run(&mut context.trees),
+            Op::AwaitMaps => await_maps(context.maps),
+            Op::EnterMounts(fd) => sys::setns(sys::borrow(*fd)),
+            Op::Netlink(message) => netlink::transact(message),
+            Op::Hostname(name) => sys::sethostname(name.as_bytes()),
+            Op::Keyring => match sys::new_session_keyring() {
+                // A kernel without keyrings has none to leave.
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+                done => done,
+            },
+            Op::Session => sys::setsid(),
+            Op::Terminal { parent, size, owner } => terminal(*parent, size.as_ref(), *owner),
+            Op::Stdio(three) => stdio(*three),
+            Op::Limit(limit) => sys::set_limit(limit.resource, limit.soft, limit.hard),
+            Op::Bounding(keep) => bounding(*keep),
+            Op::Become { uid, gid, groups } => {
+                if let Some(groups) = groups {
+                    sys::setgroups(groups)?;
+                }
+                sys::setgid(*gid)?;
+                sys::setuid(*uid)
+            }
+            Op::Capabilities(set) => sys::capset(*set, *set, 0),
+            Op::NoNewPrivs => sys::no_new_privs(),
+            Op::Guard(parent) => guard(*parent),
+            Op::Signals => sys::block_signals(0),
+            Op::CloseAll { but: None } => sys::close_range(3, u32::MAX),
+            Op::CloseAll { but: Some(fd) } => {
+                if *fd > 3 {
+                    sys::close_range(3, *fd as u32 - 1)?;
+                }
+                sys::close_range(*fd + 1, u32::MAX)
+            }
+            Op::Exec(program) => Err(execute(program)),
+        }
+    }
+}
+
+fn await_maps(maps: &AtomicU32) -> io::Result<()> {
+    if maps.load(Ordering::Acquire) == 0 {
+        match sys::futex_wait(maps, 0, PATIENCE) {
+            Err(e) if e.raw_os_error() != Some(libc::EAGAIN) => return Err(e),
+            _ => {}
+        }
+    }
+    if maps.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ECANCELED)) }
+}
+
+fn terminal(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let master = sys::openat(sys::CWD, c"/dev/pts/ptmx", k::O_RDWR | k::O_NOCTTY, 0)?;
+    sys::unlock_pty(master.as_fd())?;
+    let ours = sys::pty_peer(master.as_fd())?;
+    if let Some(size) = size {
+        sys::set_window_size(master.as_fd(), size)?;
+    }
+    if let Some((uid, gid)) = owner {
+        sys::fchown(ours.as_fd(), uid, gid)?;
+    }
+    sys::control_terminal(ours.as_fd())?;
+    sys::send_fd(sys::borrow(parent), master.as_fd())?;
+    // The first terminal of a new devpts is number 0, and nobody but us has been here.
+    let console = sys::openat(sys::CWD, c"/dev/console", k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW, 0o600)?;
+    sys::mount(Some(c"/dev/pts/0"), c"/dev/console", None, k::MS_BIND, None)?;
+    for number in 0..3 {
+        sys::dup_to(ours.as_fd(), number)?;
+    }
+    // Close-on-exec does it, at no cost.
+    for fd in [master, ours, console] {
+        let _ = fd.into_raw_fd();
+    }
+    Ok(())
+}
+
+fn stdio(three: [Stdio; 3]) -> io::Result<()> {
+    for (stdio, number) in three.into_iter().zip(0..) {
+        match stdio {
+            Stdio::Keep => {}
+            Stdio::Fd(fd) => sys::dup_to(sys::borrow(fd), number)?,
+            Stdio::Null => {
+                let null = sys::openat(sys::CWD, c"/dev/null", k::O_RDWR | k::O_NOCTTY, 0)?;
+                sys::dup_to(null.as_fd(), number)?;
+                let _ = null.into_raw_fd();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bounding(keep: u64) -> io::Result<()> {
+    for capability in (0..64).filter(|c| keep & caps::bit(*c) == 0) {
+        match sys::drop_bounding(capability) {
+            // The first number that the kernel does not know: there are no more.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => break,
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+fn guard(parent: RawFd) -> io::Result<()> {
+    sys::parent_death_signal(libc::SIGKILL)?;
+    // It may have died before we asked to hear of it.
+    let mut parent = [sys::PollFd { fd: parent, events: libc::POLLIN, revents: 0 }];
+    if sys::poll(&mut parent, 0)? == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+}
+
+fn execute(program: &Program) -> io::Error {
+    let (argv, envp) = (program.argv.pointers(), program.envp.pointers());
+    if let Some(fd) = program.init {
+        return sys::exec(sys::borrow(fd), c"", argv, envp);
+    }
+    let mut worst = io::Error::from_raw_os_error(libc::ENOENT);
+    for path in &program.paths {
+        let error = sys::exec(sys::CWD, path, argv, envp);
+        match error.raw_os_error() {
+            // As execvp(3) has it: not here, or not for us: look further.
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            Some(libc::EACCES) => worst = error,
+            _ => return error,
+        }
+    }
+    worst
+}
+
+fn words(strings: &Strings) -> String {
+    strings.owned.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Op::Tree(op) => op.fmt(f),
+            Op::AwaitMaps => write!(f, "wait for uid_map and gid_map"),
+            Op::EnterMounts(_) => write!(f, "setns mount"),
+            Op::Netlink(_) => write!(f, "ip link set lo up"),
+            Op::Hostname(name) => write!(f, "hostname {name}"),
+            Op::Keyring => write!(f, "keyctl new_session"),
+            Op::Session => write!(f, "setsid"),
+            Op::Terminal { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY, mount --bind /dev/pts/0 /dev/console"),
+            Op::Stdio(three) => {
+                let names = three.map(|stdio| match stdio {
+                    Stdio::Keep => "ctr's own",
+                    Stdio::Null => "/dev/null",
+                    Stdio::Fd(_) => "a pipe",
+                });
+                write!(f, "stdin {}, stdout {}, stderr {}", names[0], names[1], names[2])
+            }
+            Op::Limit(limit) => write!(f, "prlimit {} {}:{}", limit.resource, limit.soft, limit.hard),
+            Op::Bounding(keep) => write!(f, "capsh --drop=all but {}", caps::list(*keep)),
+            Op::Become { uid, gid, groups: Some(groups) } => write!(f, "setgroups {groups:?}, setgid {gid}, setuid {uid}"),
+            Op::Become { uid, gid, groups: None } => write!(f, "setgid {gid}, setuid {uid}"),
+            Op::Capabilities(0) => write!(f, "capset none"),
+            Op::Capabilities(set) => write!(f, "capset {}", caps::list(*set)),
+            Op::NoNewPrivs => write!(f, "prctl PR_SET_NO_NEW_PRIVS"),
+            Op::Guard(_) => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
+            Op::Signals => write!(f, "sigprocmask none"),
+            Op::CloseAll { .. } => write!(f, "close_range 3-"),
+            Op::Exec(Program { init: Some(_), argv, .. }) => write!(f, "execveat ctr as init: {}", words(argv)),
+            Op::Exec(program) => write!(f, "execve {}", words(&program.argv)),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The outside of a running container in the foreground: one loop that waits for its end, passes signals on, and moves
+//! bytes where the container does not have the caller's own files.
+//!
+//! Signals are blocked and read from a descriptor, so nothing here is interrupted half-way. The caller's descriptors
+//! are left as they are (never made non-blocking: other programs share them).
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use super::spawn::Born;
+use crate::error::{Doing, Result};
+use crate::sys::{self, Ended, PollFd};
+use crate::{procfs, tty};
+
+/// What is written at once: never blocks on a pipe that `poll` calls writable (`PIPE_BUF`, pipe(7)).
+const CHUNK: usize = 4096;
+
+/// Which of several SIGINT or SIGTERM is taken for "now, at any price".
+const INSIST: u32 = 3;
+
+/// One direction of the bytes.
+#[derive(Debug)]
+pub struct Pump {
+    /// Where bytes come from; gone at its end.
+    from: Option<End>,
+    /// Where they go; gone when nobody reads any more.
+    to: Option<End>,
+    buffer: Box<[u8; CHUNK]>,
+    start: usize,
+    end: usize,
+}
+
+/// One end of a pump: ours to close, or the caller's.
+#[derive(Debug)]
+pub enum End {
+    /// One of our own standard descriptors.
+    Caller(BorrowedFd<'static>),
+    /// A pipe's end or a pty's.
+    Ours(OwnedFd),
+}
+
+impl End {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            End::Caller(fd) => *fd,
+            End::Ours(fd) => fd.as_fd(),
+        }
+    }
+}
+
+fn number(end: Option<&End>) -> RawFd {
+    end.map_or(-1, |end| end.fd().as_raw_fd())
+}
+
+impl Pump {
+    /// A new direction.
+    pub fn new(from: End, to: End) -> Pump {
+        Pump { from: Some(from), to: Some(to), buffer: Box::new([0; CHUNK]), start: 0, end: 0 }
+    }
+
+    /// What to wait for: room to write if there is something to write, otherwise something to read.
+    fn wanted(&self) -> PollFd {
+        if self.start < self.end {
+            PollFd { fd: number(self.to.as_ref()), events: libc::POLLOUT, revents: 0 }
+        } else {
+            PollFd { fd: number(self.from.as_ref()), events: libc::POLLIN, revents: 0 }
+        }
+    }
+
+    /// Moves some bytes, now that `poll` says that it can be done. True if it moved any.
+    fn step(&mut self) -> bool {
+        if self.start < self.end {
+            let bytes = self.buffer.get(self.start..self.end).unwrap_or_default();
+            match self.to.as_ref().map(|to| sys::write(to.fd(), bytes)) {
+                Some(Ok(n)) => {
+                    self.start += n;
+                    return n > 0;
+                }
+                Some(Err(e)) if again(&e) => return false,
+                // Nobody reads any more: the writer shall notice, so its end is closed too.
+                _ => self.close(),
+            }
+            return false;
+        }
+        match self.from.as_ref().map(|from| sys::read(from.fd(), self.buffer.as_mut_slice())) {
+            Some(Ok(n)) if n > 0 => {
+                (self.start, self.end) = (0, n);
+                true
+            }
+            Some(Err(e)) if again(&e) => false,
+            // The end; for a pty that is EIO, when no process has it open any more.
+            _ => {
+                self.close();
+                false
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        (self.from, self.to, self.start, self.end) = (None, None, 0, 0);
+    }
+
+    /// Moves all that is there, until there would be a wait for more.
+    fn drain(&mut self) {
+        loop {
+            let mut wanted = [self.wanted()];
+            let ready = wanted[0].fd >= 0 && sys::poll(&mut wanted, if self.start < self.end { -1 } else { 0 }).is_ok_and(|n| n > 0);
+            if !ready || !self.step() && self.start == self.end {
+                return;
+            }
+        }
+    }
+}
+
+fn again(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Everything that a running container needs from outside.
+#[derive(Debug)]
+pub struct Outside {
+    /// The signals that were blocked before the container was made.
+    pub signals: OwnedFd,
+    /// Towards the container (its standard input), if any.
+    pub input: Option<Pump>,
+    /// From the container.
+    pub output: Vec<Pump>,
+    /// The container's terminal, to change its size.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Blocks every signal for good and gives a descriptor to read them from.
+pub fn take_signals() -> Result<OwnedFd> {
+    // SIGCHLD must not be ignored (a caller may have left it so: children would vanish unseen), and the others that
+    // callers like to ignore (nohup, background jobs of a shell, Python) are to be heard, and to be default inside.
+    for signal in [libc::SIGCHLD, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGPIPE] {
+        sys::default_signal(signal).doing("set signals up", "sigaction")?;
+    }
+    sys::block_signals(sys::SignalSet::MAX).doing("block signals", "sigprocmask")?;
+    // SIGPIPE stays blocked and unread: a write to a closed pipe is EPIPE then, and that is enough.
+    let set = sys::SignalSet::MAX & !sys::signal_bit(libc::SIGPIPE) & !sys::signal_bit(libc::SIGCHLD);
+    sys::signalfd(set).doing("listen for signals", "signalfd")
+}
+
+impl Outside {
+    /// Stays until the container has ended, and tells how.
+    pub fn run(mut self, born: &Born, name: &str) -> Result<Ended> {
+        let mut asked = 0;
+        loop {
+            let mut wanted = vec![
+                PollFd { fd: born.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+                PollFd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+            ];
+            wanted.extend(self.input.iter().chain(&self.output).map(Pump::wanted));
+            match sys::poll(&mut wanted, -1) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e).doing("wait for the container", name),
+                _ => {}
+            }
+            if wanted[1].revents != 0 {
+                while let Ok(Some(arrived)) = sys::next_signal(self.signals.as_fd()) {
+                    self.signal(arrived.signal, born, name, &mut asked);
+                }
+            }
+            for (pump, found) in self.input.iter_mut().chain(&mut self.output).zip(wanted.iter().skip(2)) {
+                if found.revents != 0 {
+                    pump.step();
+                }
+            }
+            if wanted[0].revents != 0 {
+                break;
+            }
+        }
+        let ended = sys::wait_pidfd(born.pidfd.as_fd()).doing("learn how the container ended", name)?;
+        self.output.iter_mut().for_each(Pump::drain);
+        Ok(ended)
+    }
+
+    fn signal(&self, signal: i32, born: &Born, name: &str, asked: &mut u32) {
+        if signal == libc::SIGWINCH {
+            if let (Some(inside), Some(outside)) = (&self.terminal, tty::ours()) {
+                let _ = sys::window_size(outside).and_then(|size| sys::set_window_size(inside.as_fd(), &size));
+            }
+            return;
+        }
+        // It may have just ended; poll will tell.
+        let _ = sys::pidfd_signal(born.pidfd.as_fd(), signal);
+        if !matches!(signal, libc::SIGINT | libc::SIGTERM) {
+            return;
+        }
+        *asked += 1;
+        if *asked == 1 && ignores(born.pid, signal) {
+            say(&format!(
+                "{name} ignores this signal: as PID 1 a program gets only those it has handlers for (ctr run --init \
+                 helps); twice more kills it"
+            ));
+        }
+        if *asked == INSIST {
+            say(&format!("{name} still runs after {INSIST} signals: killing it"));
+            let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+}
+
+fn say(line: &str) {
+    let _ = write!(io::stderr(), "ctr: {line}\r\n");
+}
+
+/// Whether PID 1 has neither a handler for the signal nor blocks it to read it later. Not known is no.
+fn ignores(pid: u32, signal: i32) -> bool {
+    let status = || -> Option<Vec<u8>> {
+        let path = std::ffi::CString::new(format!("{pid}/status")).ok()?;
+        procfs::read(procfs::open().ok()?.as_fd(), &path).ok()
+    };
+    let Some(status) = status() else { return false };
+    let text = String::from_utf8_lossy(&status);
+    let set = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    match (set("SigCgt:"), set("SigBlk:")) {
+        (Some(caught), Some(blocked)) => (caught | blocked) & sys::signal_bit(signal) == 0,
+        _ => false,
+    }
+}
+
+/// Kills and reaps every process that became ours because its parents are gone (`--pid host`, where no namespace does
+/// it). Bounded: a process that forks faster than that is left to the next `kill`.
+pub fn reap_orphans() {
+    for _ in 0..1000 {
+        let Ok(proc) = procfs::open() else { return };
+        let Ok(list) = procfs::read(proc.as_fd(), c"thread-self/children") else { return };
+        let text = String::from_utf8_lossy(&list).into_owned();
+        for pid in text.split_whitespace().filter_map(|word| word.parse().ok()) {
+            let _ = sys::kill(pid, libc::SIGKILL);
+        }
+        match sys::reap() {
+            Err(_) => return,
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                let _ = sys::poll(&mut [], 1);
+            }
+        }
+    }
+}

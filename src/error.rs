@@ -1,0 +1,151 @@
+//! What went wrong, in words: what was being done, to what, why it failed, and what to do about it.
+//!
+//! One structure, not an enum of sixty: context is added once, where the intent is known ([`Doing::doing`]), and printed
+//! once, in `main`. The cause is the kernel's own errno wherever there is one. Advice is one table, [`hint`]: it must not
+//! be scattered over the places where things fail.
+
+use std::fmt;
+use std::io;
+
+/// Exit codes of ctr itself, as Docker and the shells have them; 128 + n for a signal and the command's own otherwise.
+pub mod exit {
+    /// ctr failed, nothing of the user's was run.
+    pub const CTR: u8 = 125;
+    /// The command was found and cannot be executed.
+    pub const NOT_EXECUTABLE: u8 = 126;
+    /// The command was not found.
+    pub const NOT_FOUND: u8 = 127;
+}
+
+/// An error as the user reads it.
+#[derive(Debug)]
+pub struct Error {
+    /// What could not be done, to follow "cannot". Empty for bad input, where the cause is the whole sentence.
+    pub doing: String,
+    /// Where: a path, a call, a step. May be empty.
+    pub at: String,
+    /// Why.
+    pub cause: io::Error,
+    /// What to try. Printed on a line of its own.
+    pub hint: Option<String>,
+    /// What ctr exits with.
+    pub code: u8,
+}
+
+/// What everything above `sys.rs` returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Something that failed while `doing` it.
+    pub fn new(doing: impl fmt::Display, at: impl fmt::Display, cause: io::Error) -> Error {
+        Error { doing: doing.to_string(), at: at.to_string(), cause, hint: None, code: exit::CTR }
+    }
+
+    /// Bad input: one sentence that says what is wrong with it and how it should look.
+    pub fn usage(sentence: impl fmt::Display) -> Error {
+        let cause = io::Error::new(io::ErrorKind::InvalidInput, sentence.to_string());
+        Error { doing: String::new(), at: String::new(), cause, hint: None, code: exit::CTR }
+    }
+
+    /// Adds advice, unless there is some already.
+    #[must_use]
+    pub fn hint(mut self, hint: Option<impl fmt::Display>) -> Error {
+        if self.hint.is_none() {
+            self.hint = hint.map(|h| h.to_string());
+        }
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match (self.doing.as_str(), self.at.as_str()) {
+            ("", _) => write!(f, "{}", self.cause)?,
+            (doing, "") => write!(f, "cannot {doing}: {}", self.cause)?,
+            (doing, at) => write!(f, "cannot {doing} ({at}): {}", self.cause)?,
+        }
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  try: {hint}"))
+    }
+}
+
+/// Gives a bare `io::Error` its context.
+pub trait Doing<T> {
+    /// `doing` follows "cannot"; `at` says where.
+    fn doing(self, doing: impl fmt::Display, at: impl fmt::Display) -> Result<T>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: impl fmt::Display, at: impl fmt::Display) -> Result<T> {
+        self.map_err(|cause| Error::new(doing, at, cause))
+    }
+}
+
+/// Advice for a step of the way into a container that failed with an errno. None where the kernel's word is enough.
+pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
+    let advice = match (step, errno) {
+        ("clone", libc::EPERM) => {
+            "run as root, or allow unprivileged user namespaces: sysctl -w kernel.unprivileged_userns_clone=1 \
+             user.max_user_namespaces=10000 (ctr doctor tells which)"
+        }
+        ("clone", libc::EINVAL) => "this kernel lacks a namespace type that was asked for: ctr doctor tells which",
+        ("clone", libc::ENOSPC) => "a limit below /proc/sys/user is used up (max_user_namespaces, max_mnt_namespaces…)",
+        ("overlay", libc::ENODEV) => {
+            "this kernel has no overlayfs: modprobe overlay (or insmod overlay.ko), or let the container write to the \
+             directory itself: ctr run --rw DIR …"
+        }
+        ("overlay", libc::EINVAL | libc::ELOOP) => {
+            "overlayfs refuses this directory as a lower layer: copy it to a plain filesystem, or use --rw"
+        }
+        ("overlay", libc::EPERM) => "an overlay in a user namespace needs Linux 5.11: run as root, or use --rw",
+        ("root" | "volume", libc::EPERM) => "run as root: only root can take a copy of a mount",
+        ("root" | "volume", libc::EINVAL) => {
+            "other filesystems are mounted below it and locked: without root, choose a directory without mounts in it"
+        }
+        ("idmap", libc::EINVAL | libc::ENOSYS) => {
+            "this kernel or filesystem has no id-mapped mounts (ctr doctor): use --userns host"
+        }
+        ("procfs", libc::EPERM) => {
+            "in a user namespace proc can be mounted only where an unmasked /proc is visible: run ctr outside of that \
+             container, or as root with --userns host"
+        }
+        ("maps", libc::EPERM) => "id maps can be written only by root, or for one's own id alone",
+        ("volume", libc::ENOSYS) => "read-only volumes need Linux 5.12 where other mounts lie below them",
+        ("volume", libc::ENOTDIR | libc::EISDIR) => "a file can be mounted on a file only, a directory on a directory",
+        ("mqueue" | "devpts", libc::ENODEV) => "this kernel lacks the filesystem: rebuild it, or load its module",
+        (_, libc::EMFILE) => "raise the limit of open files: ulimit -n 1024",
+        (_, libc::ENOMEM) => "free some memory, or raise the limits of the cgroup that ctr runs in",
+        _ => return None,
+    };
+    Some(advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_where_why_and_what_to_do() {
+        let error = Error::new("mount the overlay", "/run/x", io::Error::from_raw_os_error(libc::ENODEV))
+            .hint(hint("overlay", libc::ENODEV));
+        let text = error.to_string();
+        assert!(text.starts_with("cannot mount the overlay (/run/x): "), "{text}");
+        assert!(text.contains("\n  try: ") && text.contains("modprobe overlay"), "{text}");
+        assert_eq!(Error::usage("no such option").to_string(), "no such option");
+    }
+
+    #[test]
+    fn every_hint_is_one_line_of_advice() {
+        let steps = ["clone", "overlay", "root", "volume", "idmap", "procfs", "maps", "mqueue", "devpts", "other"];
+        let mut found = 0;
+        for step in steps {
+            for errno in 1..134 {
+                if let Some(text) = hint(step, errno) {
+                    assert!(!text.contains('\n') && text.len() > 20, "{step} {errno}: {text}");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found >= 20 + 2 * steps.len());
+        assert_eq!(hint("hostname", libc::EPERM), None);
+    }
+}

@@ -1,0 +1,615 @@
+//! This crate's raw system calls, one thin wrapper each: no policy, no retry, nothing allocated, `errno` untouched.
+//!
+//! Those for mounts and files are in `rootfs::sys` and re-exported here, so that the rest of ctr has one place to look.
+//! `clone3` alone is in `container/spawn.rs`: it comes back twice.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+
+use linux_raw_sys::general as k;
+use linux_raw_sys::ioctl as io_numbers;
+use linux_raw_sys::prctl as pr;
+use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
+
+pub use rootfs::sys::{
+    CWD, borrow, check, euid, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, setns, unlink, write, write_all,
+};
+
+fn at(fd: BorrowedFd) -> usize {
+    fd.as_raw_fd() as usize
+}
+
+fn owned(answer: usize) -> OwnedFd {
+    // SAFETY: only called with the number that a successful system call has just made for us.
+    unsafe { OwnedFd::from_raw_fd(answer as RawFd) }
+}
+
+/// Takes over a descriptor that nobody in this process owns yet, such as one that was received as a number.
+pub fn adopt(fd: RawFd) -> OwnedFd {
+    owned(fd as usize)
+}
+
+/// `exit_group(2)`.
+pub fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: no pointers; it does not come back.
+        unsafe { syscall1(k::__NR_exit_group as usize, code as usize) };
+    }
+}
+
+/// `prctl(2)` with one argument.
+fn prctl(option: u32, argument: usize) -> io::Result<usize> {
+    // SAFETY: only used with options that take a number.
+    check(unsafe { syscall5(k::__NR_prctl as usize, option as usize, argument, 0, 0, 0) })
+}
+
+/// Takes a capability out of the bounding set. `PR_CAPBSET_DROP`. EINVAL for one the kernel does not know.
+pub fn drop_bounding(capability: u32) -> io::Result<()> {
+    prctl(pr::PR_CAPBSET_DROP, capability as usize).map(drop)
+}
+
+/// Whether a capability is in the bounding set; EINVAL for one the kernel does not know. `PR_CAPBSET_READ`.
+pub fn in_bounding(capability: u32) -> io::Result<bool> {
+    prctl(pr::PR_CAPBSET_READ, capability as usize).map(|r| r == 1)
+}
+
+/// From here on no `execve` gives more privileges. `PR_SET_NO_NEW_PRIVS`.
+pub fn no_new_privs() -> io::Result<()> {
+    prctl(pr::PR_SET_NO_NEW_PRIVS, 1).map(drop)
+}
+
+/// The signal we get when the thread that made us dies. `PR_SET_PDEATHSIG`.
+///
+/// Quirk: a change of user or group ids clears it, so it comes after those.
+pub fn parent_death_signal(signal: i32) -> io::Result<()> {
+    prctl(pr::PR_SET_PDEATHSIG, signal as usize).map(drop)
+}
+
+/// Orphans below us become our children, not init's. `PR_SET_CHILD_SUBREAPER`.
+pub fn adopt_orphans() -> io::Result<()> {
+    prctl(pr::PR_SET_CHILD_SUBREAPER, 1).map(drop)
+}
+
+/// Sets effective, permitted and inheritable capabilities of the caller; a cleared inheritable bit also leaves the
+/// ambient set. `capset(2)`, version 3.
+pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3` (include/uapi/linux/capability.h).
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    let data = [
+        effective as u32,
+        permitted as u32,
+        inheritable as u32,
+        (effective >> 32) as u32,
+        (permitted >> 32) as u32,
+        (inheritable >> 32) as u32,
+    ];
+    // SAFETY: both arrays have the layout that version 3 names, and outlive the call.
+    let r = unsafe { syscall2(k::__NR_capset as usize, header.as_ptr() as usize, data.as_ptr() as usize) };
+    check(r).map(drop)
+}
+
+/// `setgroups(2)`, for this thread alone: libc's would walk a list of threads that is not ours.
+pub fn setgroups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: pointer and length are of one slice, which is only read.
+    check(unsafe { syscall2(k::__NR_setgroups as usize, groups.len(), groups.as_ptr() as usize) }).map(drop)
+}
+
+/// `setresgid(2)`, all three, for this thread alone.
+pub fn setgid(gid: u32) -> io::Result<()> {
+    let id = gid as usize;
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_setresgid as usize, id, id, id) }).map(drop)
+}
+
+/// `setresuid(2)`, all three, for this thread alone.
+pub fn setuid(uid: u32) -> io::Result<()> {
+    let id = uid as usize;
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_setresuid as usize, id, id, id) }).map(drop)
+}
+
+/// `setsid(2)`.
+pub fn setsid() -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall1(k::__NR_setsid as usize, 0) }).map(drop)
+}
+
+/// `sethostname(2)`.
+pub fn sethostname(name: &[u8]) -> io::Result<()> {
+    // SAFETY: pointer and length are of one slice, which is only read.
+    check(unsafe { syscall2(k::__NR_sethostname as usize, name.as_ptr() as usize, name.len()) }).map(drop)
+}
+
+/// A new, empty session keyring: the caller's stays behind. `keyctl(2)`, `KEYCTL_JOIN_SESSION_KEYRING`.
+pub fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    check(unsafe { syscall2(k::__NR_keyctl as usize, KEYCTL_JOIN_SESSION_KEYRING, 0) }).map(drop)
+}
+
+/// Closes the descriptors from `first` to `last`. `close_range(2)`, Linux 5.9.
+pub fn close_range(first: RawFd, last: u32) -> io::Result<()> {
+    // SAFETY: no pointers. Only called right before execve, where no owner is left that could use what it closes.
+    check(unsafe { syscall3(k::__NR_close_range as usize, first as usize, last as usize, 0) }).map(drop)
+}
+
+/// Makes `to` a copy of `from`, open across `execve`. `dup3(2)`; the same number is left as it is (`EINVAL` otherwise).
+pub fn dup_to(from: BorrowedFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers. `to` is 0, 1 or 2, which no OwnedFd of ours holds.
+    check(unsafe { syscall3(k::__NR_dup3 as usize, at(from), to as usize, 0) }).map(drop)
+}
+
+/// A copy of a descriptor at number 3 or above, close-on-exec. `F_DUPFD_CLOEXEC`.
+pub fn dup(fd: BorrowedFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_fcntl as usize, at(fd), k::F_DUPFD_CLOEXEC as usize, 3) }).map(owned)
+}
+
+/// `pipe2(2)`: (read end, write end).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0i32; 2];
+    // SAFETY: the kernel writes two numbers, which are ours alone from then on.
+    check(unsafe { syscall2(k::__NR_pipe2 as usize, ends.as_mut_ptr() as usize, k::O_CLOEXEC as usize) })?;
+    Ok((owned(ends[0] as usize), owned(ends[1] as usize)))
+}
+
+/// `fchown(2)`.
+pub fn fchown(fd: BorrowedFd, uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_fchown as usize, at(fd), uid as usize, gid as usize) }).map(drop)
+}
+
+/// Makes `fd` non-blocking or blocking, and tells what it was. `F_SETFL`.
+pub fn set_nonblocking(fd: BorrowedFd, on: bool) -> io::Result<()> {
+    // SAFETY: no pointers.
+    let flags = check(unsafe { syscall3(k::__NR_fcntl as usize, at(fd), k::F_GETFL as usize, 0) })?;
+    let flags = if on { flags | k::O_NONBLOCK as usize } else { flags & !(k::O_NONBLOCK as usize) };
+    // SAFETY: as above.
+    check(unsafe { syscall3(k::__NR_fcntl as usize, at(fd), k::F_SETFL as usize, flags) }).map(drop)
+}
+
+/// `flock(2)` exclusively; with `wait` false a lock that somebody holds is EWOULDBLOCK.
+pub fn lock(fd: BorrowedFd, wait: bool) -> io::Result<()> {
+    let how = libc::LOCK_EX | if wait { 0 } else { libc::LOCK_NB };
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_flock as usize, at(fd), how as usize) }).map(drop)
+}
+
+/// Gives the lock back.
+pub fn unlock(fd: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_flock as usize, at(fd), libc::LOCK_UN as usize) }).map(drop)
+}
+
+/// Fills `into` with random bytes. `getrandom(2)`.
+pub fn random(into: &mut [u8]) -> io::Result<()> {
+    // SAFETY: pointer and length are of one slice that we hold exclusively; up to 256 bytes always come whole.
+    let n = check(unsafe { syscall3(k::__NR_getrandom as usize, into.as_mut_ptr() as usize, into.len(), 0) })?;
+    if n == into.len() { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EIO)) }
+}
+
+/// `execveat(2)`; an empty path executes `dir` itself. Comes back only with an error.
+pub fn exec(dir: BorrowedFd, path: &CStr, argv: &[*const c_char], envp: &[*const c_char]) -> io::Error {
+    let flags = if path.is_empty() { k::AT_EMPTY_PATH } else { 0 };
+    debug_assert!(argv.last().is_some_and(|p| p.is_null()) && envp.last().is_some_and(|p| p.is_null()));
+    // SAFETY: both arrays end with a null pointer, their strings are NUL-terminated, and all outlive the call.
+    let r = unsafe {
+        syscall5(
+            k::__NR_execveat as usize,
+            at(dir),
+            path.as_ptr() as usize,
+            argv.as_ptr() as usize,
+            envp.as_ptr() as usize,
+            flags as usize,
+        )
+    };
+    check(r).err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EIO))
+}
+
+/// A set of signals as the kernel keeps it: bit n-1 for signal n.
+pub type SignalSet = u64;
+
+/// The set of one signal.
+pub fn signal_bit(signal: i32) -> SignalSet {
+    1 << (signal - 1)
+}
+
+/// Which signals wait instead of being delivered. `rt_sigprocmask(2)`, `SIG_SETMASK`.
+pub fn block_signals(set: SignalSet) -> io::Result<()> {
+    // SAFETY: the kernel reads eight bytes, the size that is passed.
+    let r = unsafe {
+        syscall4(
+            k::__NR_rt_sigprocmask as usize,
+            libc::SIG_SETMASK as usize,
+            ptr::from_ref(&set) as usize,
+            0,
+            size_of::<SignalSet>(),
+        )
+    };
+    check(r).map(drop)
+}
+
+/// The signals that are waiting. `rt_sigpending(2)`.
+pub fn pending_signals() -> io::Result<SignalSet> {
+    let mut set: SignalSet = 0;
+    // SAFETY: the kernel writes eight bytes, the size that is passed.
+    let r = unsafe {
+        syscall2(k::__NR_rt_sigpending as usize, ptr::from_mut(&mut set) as usize, size_of::<SignalSet>())
+    };
+    check(r).map(|_| set)
+}
+
+/// Gives a signal its default disposition, whatever our caller left. `rt_sigaction(2)`.
+pub fn default_signal(signal: i32) -> io::Result<()> {
+    // An all-zero kernel_sigaction: SIG_DFL, no flags, empty mask.
+    let action = [0u64; 4];
+    // SAFETY: struct kernel_sigaction is 32 bytes on x86_64, and is only read.
+    let r = unsafe {
+        syscall4(
+            k::__NR_rt_sigaction as usize,
+            signal as usize,
+            action.as_ptr() as usize,
+            0,
+            size_of::<SignalSet>(),
+        )
+    };
+    check(r).map(drop)
+}
+
+/// Ignores a signal. `rt_sigaction(2)`.
+pub fn ignore_signal(signal: i32) -> io::Result<()> {
+    // SIG_IGN is 1.
+    let action = [1u64, 0, 0, 0];
+    // SAFETY: as for default_signal().
+    let r = unsafe {
+        syscall4(
+            k::__NR_rt_sigaction as usize,
+            signal as usize,
+            action.as_ptr() as usize,
+            0,
+            size_of::<SignalSet>(),
+        )
+    };
+    check(r).map(drop)
+}
+
+/// A descriptor that blocked signals can be read from. `signalfd4(2)`, non-blocking.
+pub fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
+    let flags = k::O_CLOEXEC | k::O_NONBLOCK;
+    // SAFETY: the kernel reads eight bytes, the size that is passed.
+    let r = unsafe {
+        syscall4(
+            k::__NR_signalfd4 as usize,
+            usize::MAX,
+            ptr::from_ref(&set) as usize,
+            size_of::<SignalSet>(),
+            flags as usize,
+        )
+    };
+    check(r).map(owned)
+}
+
+/// A signal that has arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrived {
+    /// Its number.
+    pub signal: i32,
+    /// The kernel sent it (a terminal's Ctrl-C, say), not a process.
+    pub by_kernel: bool,
+}
+
+/// The next signal that `signalfd` holds, if there is one.
+pub fn next_signal(signals: BorrowedFd) -> io::Result<Option<Arrived>> {
+    // struct signalfd_siginfo: 128 bytes; number, errno and code are the first three words.
+    let mut info = [0u8; 128];
+    let word = |info: &[u8; 128], n: usize| i32::from_ne_bytes([info[n], info[n + 1], info[n + 2], info[n + 3]]);
+    match read(signals, &mut info) {
+        Ok(n) if n >= 12 => Ok(Some(Arrived { signal: word(&info, 0), by_kernel: word(&info, 8) > 0 })),
+        Ok(_) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// One descriptor to wait for: number (negative: skipped), wanted and found events (`POLL*`).
+pub type PollFd = k::pollfd;
+
+/// Waits until one of `fds` has an event; `timeout` in milliseconds, negative for ever. `poll(2)`.
+pub fn poll(fds: &mut [PollFd], timeout: i32) -> io::Result<usize> {
+    // SAFETY: pointer and length are of one slice that we hold exclusively.
+    check(unsafe { syscall3(k::__NR_poll as usize, fds.as_mut_ptr() as usize, fds.len(), timeout as usize) })
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// With an exit code.
+    Code(u8),
+    /// By a signal.
+    Signal(u8),
+}
+
+impl Ended {
+    /// As a shell counts: the code, or 128 + the signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Ended::Code(code) => code,
+            Ended::Signal(signal) => 128u8.wrapping_add(signal),
+        }
+    }
+}
+
+fn wait(kind: u32, id: usize, options: i32) -> io::Result<Option<(i32, Ended)>> {
+    // siginfo_t is 128 bytes, in words: si_signo, si_errno, si_code, padding, si_pid, si_uid, si_status.
+    let mut info = [0i32; 32];
+    // SAFETY: the kernel writes at most 128 bytes.
+    let r = unsafe {
+        syscall5(
+            k::__NR_waitid as usize,
+            kind as usize,
+            id,
+            info.as_mut_ptr() as usize,
+            (libc::WEXITED | options) as usize,
+            0,
+        )
+    };
+    check(r)?;
+    if info[0] == 0 {
+        return Ok(None);
+    }
+    let ended =
+        if info[2] == libc::CLD_EXITED { Ended::Code(info[6] as u8) } else { Ended::Signal((info[6] & 0x7f) as u8) };
+    Ok(Some((info[4], ended)))
+}
+
+/// Waits for the child behind the pidfd. `waitid(2)` with `P_PIDFD`, Linux 5.4.
+pub fn wait_pidfd(pidfd: BorrowedFd) -> io::Result<Ended> {
+    wait(libc::P_PIDFD, at(pidfd), 0)?.map(|(_, ended)| ended).ok_or(io::Error::from_raw_os_error(libc::ECHILD))
+}
+
+/// Any child that has ended, if there is one: (pid, how). ECHILD when there are no children at all.
+pub fn reap() -> io::Result<Option<(i32, Ended)>> {
+    wait(libc::P_ALL, 0, libc::WNOHANG)
+}
+
+/// A descriptor for a process. `pidfd_open(2)`, Linux 5.3.
+pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_pidfd_open as usize, pid as usize, 0) }).map(owned)
+}
+
+/// Sends a signal to exactly this process. `pidfd_send_signal(2)`, Linux 5.1.
+pub fn pidfd_signal(pidfd: BorrowedFd, signal: i32) -> io::Result<()> {
+    // SAFETY: a null siginfo is filled by the kernel.
+    check(unsafe { syscall4(k::__NR_pidfd_send_signal as usize, at(pidfd), signal as usize, 0, 0) }).map(drop)
+}
+
+/// `kill(2)`.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_kill as usize, pid as usize, signal as usize) }).map(drop)
+}
+
+/// Sleeps while `word` holds `value`, at most so many milliseconds. Not private to this address space, because the
+/// kernel wakes it (`CLONE_CHILD_CLEARTID`) as if it were shared. `futex(2)`.
+pub fn futex_wait(word: &AtomicU32, value: u32, milliseconds: u32) -> io::Result<()> {
+    let timeout = [i64::from(milliseconds / 1000), i64::from(milliseconds % 1000) * 1_000_000];
+    // SAFETY: the word is four aligned bytes that outlive the call; the timeout is a struct timespec.
+    let r = unsafe {
+        syscall6(
+            k::__NR_futex as usize,
+            word.as_ptr() as usize,
+            libc::FUTEX_WAIT as usize,
+            value as usize,
+            timeout.as_ptr() as usize,
+            0,
+            0,
+        )
+    };
+    check(r).map(drop)
+}
+
+/// Wakes whoever waits for `word`.
+pub fn futex_wake(word: &AtomicU32) -> io::Result<()> {
+    // SAFETY: as for futex_wait().
+    let r = unsafe {
+        syscall3(k::__NR_futex as usize, word.as_ptr() as usize, libc::FUTEX_WAKE as usize, i32::MAX as usize)
+    };
+    check(r).map(drop)
+}
+
+/// Sets the soft and hard limit of a resource (`RLIMIT_*`) of the caller. `prlimit64(2)`.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = [soft, hard];
+    // SAFETY: struct rlimit64 is two 64-bit numbers, and is only read.
+    let r = unsafe { syscall4(k::__NR_prlimit64 as usize, 0, resource as usize, limit.as_ptr() as usize, 0) };
+    check(r).map(drop)
+}
+
+/// The soft and hard limit of a resource of the caller. `prlimit64(2)`.
+pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = [0u64; 2];
+    // SAFETY: struct rlimit64 is two 64-bit numbers, which the kernel writes.
+    let r = unsafe { syscall4(k::__NR_prlimit64 as usize, 0, resource as usize, 0, limit.as_mut_ptr() as usize) };
+    check(r).map(|_| (limit[0], limit[1]))
+}
+
+/// The time since boot in nanoseconds, steadily rising. `clock_gettime(2)`.
+pub fn now() -> u64 {
+    let mut time = [0u64; 2];
+    // SAFETY: struct timespec is two 64-bit numbers, which the kernel writes.
+    unsafe { syscall2(k::__NR_clock_gettime as usize, libc::CLOCK_MONOTONIC as usize, time.as_mut_ptr() as usize) };
+    time[0].wrapping_mul(1_000_000_000).wrapping_add(time[1])
+}
+
+/// A pair of connected sockets to pass descriptors through. `socketpair(2)`.
+pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0i32; 2];
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes two numbers, which are ours alone from then on.
+    let r = unsafe {
+        syscall4(k::__NR_socketpair as usize, libc::AF_UNIX as usize, kind as usize, 0, ends.as_mut_ptr() as usize)
+    };
+    check(r)?;
+    Ok((owned(ends[0] as usize), owned(ends[1] as usize)))
+}
+
+/// `struct msghdr` with one byte of data and room for one descriptor (unix(7), cmsg(3)).
+#[repr(C, align(8))]
+struct FdMessage {
+    name: usize,
+    name_len: usize,
+    iov: usize,
+    iov_len: usize,
+    control: usize,
+    control_len: usize,
+    flags: usize,
+}
+
+/// `struct cmsghdr` followed by one descriptor, padded.
+#[repr(C, align(8))]
+struct FdControl {
+    len: usize,
+    level: i32,
+    kind: i32,
+    fd: i32,
+    pad: i32,
+}
+
+fn fd_message(call: u32, socket: BorrowedFd, control: &mut FdControl, flags: i32) -> io::Result<usize> {
+    let mut byte = [0u8; 1];
+    let iov = [byte.as_mut_ptr() as usize, 1usize];
+    let message = FdMessage {
+        name: 0,
+        name_len: 0,
+        iov: iov.as_ptr() as usize,
+        iov_len: 1,
+        control: ptr::from_mut(control) as usize,
+        control_len: size_of::<FdControl>(),
+        flags: 0,
+    };
+    // SAFETY: all three structures have the kernel's layout and outlive the call; one received byte has its place.
+    check(unsafe { syscall3(call as usize, at(socket), ptr::from_ref(&message) as usize, flags as usize) })
+}
+
+/// Sends a descriptor to whoever holds the other end. `sendmsg(2)`, `SCM_RIGHTS`.
+pub fn send_fd(socket: BorrowedFd, fd: BorrowedFd) -> io::Result<()> {
+    let len = size_of::<usize>() + 3 * size_of::<i32>();
+    let mut control =
+        FdControl { len, level: libc::SOL_SOCKET, kind: libc::SCM_RIGHTS, fd: fd.as_raw_fd(), pad: 0 };
+    fd_message(k::__NR_sendmsg, socket, &mut control, libc::MSG_NOSIGNAL).map(drop)
+}
+
+/// Receives a descriptor that is there already; ENOENT if there is none.
+pub fn receive_fd(socket: BorrowedFd) -> io::Result<OwnedFd> {
+    let mut control = FdControl { len: 0, level: 0, kind: 0, fd: -1, pad: 0 };
+    fd_message(k::__NR_recvmsg, socket, &mut control, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC)?;
+    if control.level == libc::SOL_SOCKET && control.kind == libc::SCM_RIGHTS && control.fd >= 0 {
+        return Ok(adopt(control.fd));
+    }
+    Err(io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+fn ioctl(fd: BorrowedFd, request: u32, argument: usize) -> io::Result<usize> {
+    // SAFETY: the callers below pass what the request takes.
+    check(unsafe { syscall3(k::__NR_ioctl as usize, at(fd), request as usize, argument) })
+}
+
+/// The settings of a terminal (termios(3)). ENOTTY if it is none.
+pub fn terminal_settings(fd: BorrowedFd) -> io::Result<k::termios> {
+    let mut settings = std::mem::MaybeUninit::<k::termios>::uninit();
+    ioctl(fd, io_numbers::TCGETS, settings.as_mut_ptr() as usize)?;
+    // SAFETY: the call succeeded, so the kernel filled the structure.
+    Ok(unsafe { settings.assume_init() })
+}
+
+/// Puts settings in force after pending output is written. `TCSETSW`.
+pub fn set_terminal(fd: BorrowedFd, settings: &k::termios) -> io::Result<()> {
+    ioctl(fd, io_numbers::TCSETSW, ptr::from_ref(settings) as usize).map(drop)
+}
+
+/// Rows, columns and pixels of a terminal.
+pub fn window_size(fd: BorrowedFd) -> io::Result<k::winsize> {
+    let mut size = std::mem::MaybeUninit::<k::winsize>::zeroed();
+    ioctl(fd, io_numbers::TIOCGWINSZ, size.as_mut_ptr() as usize)?;
+    // SAFETY: zeroed is a valid winsize, and the kernel filled it.
+    Ok(unsafe { size.assume_init() })
+}
+
+/// Sets them; the foreground process group gets SIGWINCH if they changed.
+pub fn set_window_size(fd: BorrowedFd, size: &k::winsize) -> io::Result<()> {
+    ioctl(fd, io_numbers::TIOCSWINSZ, ptr::from_ref(size) as usize).map(drop)
+}
+
+/// Unlocks the other end of a freshly opened pty master. `TIOCSPTLCK`.
+pub fn unlock_pty(master: BorrowedFd) -> io::Result<()> {
+    let no = 0i32;
+    ioctl(master, io_numbers::TIOCSPTLCK, ptr::from_ref(&no) as usize).map(drop)
+}
+
+/// The other end of a pty, by descriptor: no path in `/dev/pts` is looked at. `TIOCGPTPEER`, Linux 4.13.
+pub fn pty_peer(master: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = k::O_RDWR | k::O_NOCTTY | k::O_CLOEXEC;
+    ioctl(master, io_numbers::TIOCGPTPEER, flags as usize).map(owned)
+}
+
+/// Makes this the controlling terminal of our (new) session. `TIOCSCTTY`.
+pub fn control_terminal(fd: BorrowedFd) -> io::Result<()> {
+    ioctl(fd, io_numbers::TIOCSCTTY, 0).map(drop)
+}
+
+/// Makes `group` the terminal's foreground process group. `TIOCSPGRP`.
+pub fn foreground(fd: BorrowedFd, group: i32) -> io::Result<()> {
+    ioctl(fd, io_numbers::TIOCSPGRP, ptr::from_ref(&group) as usize).map(drop)
+}
+
+/// `setpgid(2)`.
+pub fn setpgid(pid: i32, group: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_setpgid as usize, pid as usize, group as usize) }).map(drop)
+}
+
+/// A file in memory with this content, which nobody can change any more. `memfd_create(2)`, `F_ADD_SEALS`.
+pub fn sealed_memory(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
+    let flags = k::MFD_CLOEXEC | k::MFD_ALLOW_SEALING;
+    // SAFETY: the name is NUL-terminated and only read.
+    let file = check(unsafe { syscall2(k::__NR_memfd_create as usize, name.as_ptr() as usize, flags as usize) }).map(owned)?;
+    write_all(std::os::fd::AsFd::as_fd(&file), content)?;
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: no pointers.
+    let r = unsafe {
+        syscall3(k::__NR_fcntl as usize, file.as_raw_fd() as usize, libc::F_ADD_SEALS as usize, seals as usize)
+    };
+    check(r)?;
+    Ok(file)
+}
+
+/// `getegid(2)`: cannot fail.
+pub fn egid() -> u32 {
+    // SAFETY: no pointers.
+    unsafe { sc::syscall0(k::__NR_getegid as usize) as u32 }
+}
+
+/// The host name of our UTS namespace. `uname(2)`.
+pub fn hostname() -> io::Result<String> {
+    uname(1)
+}
+
+/// The kernel's release, such as `6.1.0-50-amd64`. `uname(2)`.
+pub fn kernel_release() -> io::Result<String> {
+    uname(2)
+}
+
+/// One of the fields of `struct new_utsname`: six strings of 65 bytes.
+fn uname(field: usize) -> io::Result<String> {
+    let mut names = [0u8; 6 * 65];
+    // SAFETY: the kernel writes six strings of 65 bytes.
+    check(unsafe { syscall1(k::__NR_uname as usize, names.as_mut_ptr() as usize) })?;
+    let text = names.get(field * 65..(field + 1) * 65).unwrap_or_default();
+    Ok(String::from_utf8_lossy(text.split(|b| *b == 0).next().unwrap_or_default()).into_owned())
+}

@@ -1,0 +1,69 @@
+//! Terminals: raw mode outside, and putting back what was there.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+use linux_raw_sys::general as k;
+
+use crate::sys;
+
+/// A terminal in raw mode; dropping it puts the old settings back.
+///
+/// ctr is built without unwinding, and ends by `main` returning, with every signal that could end it blocked: every way
+/// out passes the drop but SIGKILL and a panic, whose hook calls [`put_back`].
+#[derive(Debug)]
+pub struct Raw;
+
+/// The terminal that is raw at the moment, and how it was before.
+static BEFORE: Mutex<Option<(OwnedFd, k::termios)>> = Mutex::new(None);
+
+/// Puts the old settings back, if there is a raw terminal.
+pub fn put_back() {
+    if let Ok(mut before) = BEFORE.try_lock() {
+        if let Some((terminal, settings)) = before.take() {
+            let _ = sys::set_terminal(terminal.as_fd(), &settings);
+        }
+    }
+}
+
+impl Raw {
+    /// Raw mode for the terminal behind `fd`; ENOTTY if it is none.
+    pub fn enter(fd: BorrowedFd) -> io::Result<Raw> {
+        let before = sys::terminal_settings(fd)?;
+        let terminal = sys::dup(fd)?;
+        sys::set_terminal(fd, &made_raw(before))?;
+        if let Ok(mut place) = BEFORE.lock() {
+            *place = Some((terminal, before));
+        }
+        Ok(Raw)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        put_back();
+    }
+}
+
+/// The settings with every interpretation of bytes switched off, as cfmakeraw(3) lists them.
+fn made_raw(mut settings: k::termios) -> k::termios {
+    settings.c_iflag &=
+        !(k::IGNBRK | k::BRKINT | k::PARMRK | k::ISTRIP | k::INLCR | k::IGNCR | k::ICRNL | k::IXON);
+    settings.c_oflag &= !k::OPOST;
+    settings.c_lflag &= !(k::ECHO | k::ECHONL | k::ICANON | k::ISIG | k::IEXTEN);
+    settings.c_cflag = settings.c_cflag & !(k::CSIZE | k::PARENB) | k::CS8;
+    settings.c_cc[k::VMIN as usize] = 1;
+    settings.c_cc[k::VTIME as usize] = 0;
+    settings
+}
+
+/// Whether `fd` is a terminal.
+pub fn is_terminal(fd: BorrowedFd) -> bool {
+    sys::terminal_settings(fd).is_ok()
+}
+
+/// The first of our three standard descriptors that is a terminal, by number.
+pub fn ours() -> Option<BorrowedFd<'static>> {
+    [0, 1, 2].map(sys::borrow).into_iter().find(|fd| is_terminal(fd.as_fd()))
+}

@@ -1,0 +1,10 @@
+# What vm.sh runs in the guest: the scripts named, each in a shell of its own. Exits 1 if any printed "not ok" or broke off.
+. /t/lib.sh
+bad=0
+for name in "$@"; do
+    # A script that ends early, by a mistake in it or otherwise, must not count as one that passed.
+    (. "/t/$name.sh"; echo "end of $name") 2>&1 | tee /t/log
+    grep -q "^end of $name\$" /t/log || { echo "not ok $name broke off"; bad=1; }
+    ! grep -q '^not ok' /t/log || bad=1
+done
+exit $bad
