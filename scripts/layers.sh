@@ -14,7 +14,7 @@ cd "${1:-$(dirname "${BASH_SOURCE[0]}")/..}"
 layers='
 0  error.rs sys.rs
 2  network/ cgroup/
-3  container/spec.rs container/step.rs container/state.rs container/record.rs container/log.rs container/plan.rs
+3  container/spec.rs container/step.rs container/state.rs container/record.rs container/log.rs container/plan.rs container/trace.rs
 4  container/spawn.rs container/child.rs container/supervise.rs container/supervisor.rs container/init.rs
 4  container/mod.rs
 4  cli.rs

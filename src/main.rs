@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), no_main)]
 
+mod arena;
 mod caps;
 mod cli;
 mod cmd;
@@ -51,12 +52,11 @@ fn three_descriptors() {
         let null = sys::openat(sys::CWD, c"/dev/null", k::O_RDWR, 0);
         null.or_else(|_| sys::openat(sys::CWD, c"/", k::O_RDONLY | k::O_DIRECTORY, 0))
     };
-    while let (true, Ok(fd)) = (closed, nothing()) {
-        // The lowest free number is taken first: leave it open, until one is above the three.
-        if fd.into_raw_fd() > 2 {
-            break;
-        }
+    if !closed {
+        return;
     }
+    // The lowest free number is taken first: they stay open, until one is above the three.
+    while nothing().is_ok_and(|fd| fd.into_raw_fd() <= 2) {}
 }
 
 /// Where the C library calls us.

@@ -16,7 +16,7 @@ use linux_raw_sys::prctl as pr;
 use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
 
 pub use rootfs::sys::{
-    CWD, borrow, check, euid, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, setns, unlink, write, write_all,
+    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, setns, unlink, write, write_all,
 };
 
 fn at(fd: BorrowedFd) -> usize {
@@ -50,11 +50,6 @@ fn prctl(option: u32, argument: usize) -> io::Result<usize> {
 /// Takes a capability out of the bounding set. `PR_CAPBSET_DROP`. EINVAL for one the kernel does not know.
 pub fn drop_bounding(capability: u32) -> io::Result<()> {
     prctl(pr::PR_CAPBSET_DROP, capability as usize).map(drop)
-}
-
-/// Whether a capability is in the bounding set; EINVAL for one the kernel does not know. `PR_CAPBSET_READ`.
-pub fn in_bounding(capability: u32) -> io::Result<bool> {
-    prctl(pr::PR_CAPBSET_READ, capability as usize).map(|r| r == 1)
 }
 
 /// From here on no `execve` gives more privileges. `PR_SET_NO_NEW_PRIVS`.
@@ -261,23 +256,6 @@ pub fn default_signal(signal: i32) -> io::Result<()> {
     check(r).map(drop)
 }
 
-/// Ignores a signal. `rt_sigaction(2)`.
-pub fn ignore_signal(signal: i32) -> io::Result<()> {
-    // SIG_IGN is 1.
-    let action = [1u64, 0, 0, 0];
-    // SAFETY: as for default_signal().
-    let r = unsafe {
-        syscall4(
-            k::__NR_rt_sigaction as usize,
-            signal as usize,
-            action.as_ptr() as usize,
-            0,
-            size_of::<SignalSet>(),
-        )
-    };
-    check(r).map(drop)
-}
-
 /// A descriptor that blocked signals can be read from. `signalfd4(2)`, non-blocking.
 pub fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
     let flags = k::O_CLOEXEC | k::O_NONBLOCK;
@@ -431,14 +409,6 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     check(r).map(drop)
 }
 
-/// The soft and hard limit of a resource of the caller. `prlimit64(2)`.
-pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
-    let mut limit = [0u64; 2];
-    // SAFETY: struct rlimit64 is two 64-bit numbers, which the kernel writes.
-    let r = unsafe { syscall4(k::__NR_prlimit64 as usize, 0, resource as usize, 0, limit.as_mut_ptr() as usize) };
-    check(r).map(|_| (limit[0], limit[1]))
-}
-
 /// The time since boot in nanoseconds, steadily rising. `clock_gettime(2)`.
 pub fn now() -> u64 {
     let mut time = [0u64; 2];
@@ -563,17 +533,6 @@ pub fn control_terminal(fd: BorrowedFd) -> io::Result<()> {
     ioctl(fd, io_numbers::TIOCSCTTY, 0).map(drop)
 }
 
-/// Makes `group` the terminal's foreground process group. `TIOCSPGRP`.
-pub fn foreground(fd: BorrowedFd, group: i32) -> io::Result<()> {
-    ioctl(fd, io_numbers::TIOCSPGRP, ptr::from_ref(&group) as usize).map(drop)
-}
-
-/// `setpgid(2)`.
-pub fn setpgid(pid: i32, group: i32) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { syscall2(k::__NR_setpgid as usize, pid as usize, group as usize) }).map(drop)
-}
-
 /// A file in memory with this content, which nobody can change any more. `memfd_create(2)`, `F_ADD_SEALS`.
 pub fn sealed_memory(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
     let flags = k::MFD_CLOEXEC | k::MFD_ALLOW_SEALING;
@@ -589,10 +548,25 @@ pub fn sealed_memory(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// `getegid(2)`: cannot fail.
+/// What the kernel told this program when it started it (getauxval(3)): no system call.
+fn told(kind: u64) -> u32 {
+    // SAFETY: the C library has kept where the vector is, and nobody changes it.
+    unsafe { libc::getauxval(kind) as u32 }
+}
+
+/// Our effective user id, which never changes in ctr itself.
+pub fn euid() -> u32 {
+    told(libc::AT_EUID)
+}
+
+/// Our effective group id.
 pub fn egid() -> u32 {
-    // SAFETY: no pointers.
-    unsafe { sc::syscall0(k::__NR_getegid as usize) as u32 }
+    told(libc::AT_EGID)
+}
+
+/// Whether every user and group id of ours is 0 (the saved ones are copies of the effective ones after `execve`).
+pub fn all_ids_are_root() -> bool {
+    [libc::AT_UID, libc::AT_EUID, libc::AT_GID, libc::AT_EGID].into_iter().all(|kind| told(kind) == 0)
 }
 
 /// The host name of our UTS namespace. `uname(2)`.

@@ -303,9 +303,8 @@ fn pivot(below: &[CString]) -> io::Result<()> {
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => over_the_ramfs(below)?,
         done => done?,
     }
-    // Both roots are now at "."; the old one is on top.
-    sys::detach(c".")?;
-    sys::chdir(c"/")
+    // Both roots are now at "."; the old one is on top. The working directory is the new one.
+    sys::detach(c".")
 }
 
 /// Until 7.0: the initial ramfs cannot be pivoted away, because it has no parent mount (`fs/namespace.c`).
@@ -404,9 +403,9 @@ impl fmt::Display for Op {
     }
 }
 
-/// The operations that fill `/dev`, run in that directory: the nodes, the links.
+/// The operations that fill `/dev`, when the new root is `/`: the nodes, the links.
 ///
-/// `bind_from` is for a user namespace, where `mknod` is refused: the nodes are then taken from these slots.
+/// `bound` is for a user namespace, where `mknod` is refused: the nodes are then taken from these slots.
 pub fn devices(bound: Option<Slot>) -> Vec<Op> {
     let mut ops = Vec::new();
     for (n, node) in dev::NODES.iter().enumerate() {

@@ -20,7 +20,7 @@ use crate::container::step::{Step, Stdio};
 use crate::container::supervise::{self, End, Outside, Pump};
 use crate::container::trace::Trace;
 use crate::container::{init, spawn};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, exit};
 use crate::idmap::IdMap;
 use crate::{names, procfs, sys, tty, user};
 
@@ -34,38 +34,42 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     let root = open_root(&spec.root)?;
     let mut held = Held::default();
     let mut facts = facts(&spec, &asked, &root, id, &name)?;
-    drop(root);
     if asked.dry_run {
         return super::print(&dry_run(&plan(&spec, &facts))).map(|()| 0);
     }
 
     let mut trace = Trace::new(asked.trace);
     let signals = supervise::take_signals()?;
-    let outside = connect(&spec, &mut facts, signals, &mut held)?;
+    let mut connected = connect(&spec, &mut facts, signals, &mut held)?;
     let entry = State::open()?.create(&name)?;
     trace.note("record", "the container has a name and a record");
+    let pid = std::process::id();
+    let ourselves = sys::pidfd_open(pid).doing("get a descriptor of ourselves", "pidfd_open")?;
+    facts.parent = ourselves.as_raw_fd();
     prepare(&spec, &mut facts, &mut held)?;
     let files = Files::create(&asked, &facts.id)?;
     let plan = plan(&spec, &facts);
     if spec.host_pid {
         sys::adopt_orphans().doing("become the parent of orphans", "prctl")?;
     }
-    let born = spawn::spawn(&plan, &mut trace).map_err(|e| files.withdraw(e))?;
+    let born = spawn::spawn(&plan, &mut trace).map_err(|e| files.withdraw(if_empty(e, &root, &spec.root)))?;
     trace.sum();
     // The container has what it needs of these; held here, they would keep its pipes open.
     drop(held);
-    let started = remember(&entry, &spec, &facts, born.pid).and_then(|()| files.started(born.pid));
+    let started = remember(&entry, &spec, &facts, (pid, born.pid)).and_then(|()| files.started(born.pid));
     if let Err(e) = started {
         // Nobody would find it: it shall not run.
         let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
         let _ = sys::wait_pidfd(born.pidfd.as_fd());
         return Err(files.withdraw(e));
     }
-    let ended = outside.run(&spec, &born, &name)?;
+    let ended = connected.run(&spec, &born, &name)?;
     if spec.host_pid {
         supervise::reap_orphans();
     }
-    drop(entry);
+    entry.remove();
+    // We end now, and the kernel closes the rest faster than we could.
+    std::mem::forget((root, ourselves, connected, born));
     Ok(ended.code())
 }
 
@@ -195,20 +199,20 @@ fn open_root(root: &Root) -> Result<OwnedFd> {
         Root::Dir(path) => path,
     };
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::usage("bad ROOT: it has a NUL byte in it"))?;
-    let dir = sys::openat(sys::CWD, &c_path, k::O_RDONLY | k::O_DIRECTORY, 0).map_err(|cause| {
-        let advice = match cause.raw_os_error() {
-            Some(libc::ENOTDIR) => Some("a root filesystem is a directory: unpack the archive first"),
-            _ => None,
-        };
-        Error::new("open the root filesystem", path.display(), cause).hint(advice)
-    })?;
-    // Two entries are "." and ".."; more than that is 24 bytes each at least.
-    let used = sys::getdents(dir.as_fd(), &mut [0; 512]).doing("read the root filesystem", path.display())?;
-    if used <= 48 {
-        let cause = io::Error::other("the directory is empty");
-        return Err(Error::new("run from the root filesystem", path.display(), cause));
+    sys::openat(sys::CWD, &c_path, k::O_RDONLY | k::O_DIRECTORY, 0)
+        .map_err(|cause| Error::new("open the root filesystem", path.display(), cause))
+}
+
+/// Nothing can be found in an empty root; then that is the news, and it is not the command's fault.
+fn if_empty(error: Error, dir: &OwnedFd, root: &Root) -> Error {
+    // "." and ".." take 24 bytes each, and any other name as much at least.
+    let empty = error.code == exit::NOT_FOUND && sys::getdents(dir.as_fd(), &mut [0; 512]).is_ok_and(|used| used <= 48);
+    match root {
+        Root::Dir(path) if empty => {
+            Error::new("run from the root filesystem", path.display(), io::Error::other("the directory is empty"))
+        }
+        _ => error,
     }
-    Ok(dir)
 }
 
 /// What has to be known before there can be a plan. Changes nothing.
@@ -264,6 +268,7 @@ fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String, name: &str) -> Re
         resolv_conf,
         stdio,
         terminal: spec.terminal.then_some((-1, None)),
+        caller_is_root: way == Way::Plain && sys::all_ids_are_root(),
         parent: -1,
         init: (asked.init).then_some(-1),
         volume_kinds,
@@ -384,7 +389,6 @@ fn owner_outside(facts: &Facts) -> (u32, u32) {
 
 /// The descriptors that the plan names.
 fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
-    facts.parent = held.keep(sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?);
     if spec.init {
         facts.init = Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));
     }
@@ -399,7 +403,7 @@ fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
 }
 
 /// The record of a container that runs.
-fn remember(entry: &Entry, spec: &Spec, facts: &Facts, pid: u32) -> Result<()> {
+fn remember(entry: &Entry, spec: &Spec, facts: &Facts, (supervisor, pid): (u32, u32)) -> Result<()> {
     let root = match &spec.root {
         Root::Host => "host".to_owned(),
         Root::Dir(path) => path.display().to_string(),
@@ -407,7 +411,7 @@ fn remember(entry: &Entry, spec: &Spec, facts: &Facts, pid: u32) -> Result<()> {
     entry.save(&[
         ("id", facts.id.clone()),
         ("pid", pid.to_string()),
-        ("supervisor", std::process::id().to_string()),
+        ("supervisor", supervisor.to_string()),
         ("root", root),
         ("command", record::command_line(&spec.command)),
     ])
@@ -450,7 +454,7 @@ impl Files {
 
 impl Connected {
     /// Stays until the container has ended.
-    fn run(mut self, spec: &Spec, born: &spawn::Born, name: &str) -> Result<sys::Ended> {
+    fn run(&mut self, spec: &Spec, born: &spawn::Born, name: &str) -> Result<sys::Ended> {
         let mut raw = None;
         if let Some(socket) = self.arrival.take() {
             let inside = sys::receive_fd(socket.as_fd()).doing("receive the container's terminal", name)?;

@@ -73,6 +73,8 @@ pub struct Facts {
     pub stdio: [Stdio; 3],
     /// The socket that the terminal's other end goes to, and the size it starts with.
     pub terminal: Option<(RawFd, Option<k::winsize>)>,
+    /// Every id of the caller is root's, and there is no user namespace: root inside needs no change of ids.
+    pub caller_is_root: bool,
     /// The parent's own pidfd.
     pub parent: RawFd,
     /// ctr's own binary, for `--init`.
@@ -102,22 +104,22 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Files of `/proc` that tell too much about the host, or reach it: the OCI default (moby, oci/defaults.go), without
 /// /proc/timer_stats, which has been gone since Linux 4.11.
 const MASKED: [(&CStr, Kind); 9] = [
-    (c"acpi", Kind::Dir),
-    (c"asound", Kind::Dir),
-    (c"interrupts", Kind::File),
-    (c"kcore", Kind::File),
-    (c"keys", Kind::File),
-    (c"latency_stats", Kind::File),
-    (c"timer_list", Kind::File),
-    (c"sched_debug", Kind::File),
-    (c"scsi", Kind::Dir),
+    (c"/proc/acpi", Kind::Dir),
+    (c"/proc/asound", Kind::Dir),
+    (c"/proc/interrupts", Kind::File),
+    (c"/proc/kcore", Kind::File),
+    (c"/proc/keys", Kind::File),
+    (c"/proc/latency_stats", Kind::File),
+    (c"/proc/timer_list", Kind::File),
+    (c"/proc/sched_debug", Kind::File),
+    (c"/proc/scsi", Kind::Dir),
 ];
 
 /// The same of `/sys`.
-const MASKED_SYS: [&CStr; 2] = [c"firmware", c"devices/virtual/powercap"];
+const MASKED_SYS: [&CStr; 2] = [c"/sys/firmware", c"/sys/devices/virtual/powercap"];
 
 /// Parts of `/proc` that may be read only.
-const READ_ONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
+const READ_ONLY: [&CStr; 5] = [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
 
 /// Trees that travel from the outer half to the inner one, and between steps.
 const ROOT: Slot = 0;
@@ -210,7 +212,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     ));
     if facts.way != Way::Plain {
         let groups = matches!(facts.way, Way::Shifted { .. }).then(Vec::new);
-        inner.push(step("root-inside", "files made from here on belong to root inside", vec![Op::Become { uid: 0, gid: 0, groups }]));
+        inner.push(step("root-inside", "files made from here on belong to root inside", vec![Op::Become { groups, ids: Some((0, 0)) }]));
     }
     furnish(spec, facts, first_volume, &mut inner);
     settle(spec, facts, &mut inner);
@@ -280,10 +282,7 @@ fn early(spec: &Spec) -> Step {
         tree(Tree::Tree { from: c"/sys".into(), recursive: true, read_only: true, propagation: k::MS_PRIVATE, into: SYS })
     });
     for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..) {
-        let mut path = b"/dev/".to_vec();
-        path.extend_from_slice(node.name.to_bytes());
-        let from = c(OsStr::from_bytes(&path));
-        ops.push(tree(Tree::Tree { from, recursive: false, read_only: false, propagation: 0, into: slot }));
+        ops.push(tree(Tree::Tree { from: node.name.into(), recursive: false, read_only: false, propagation: 0, into: slot }));
     }
     step("procfs", "what a user namespace may mount only while it sees the host's", ops)
 }
@@ -321,7 +320,7 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         steps.push(step("root-mount", "a mount that can become /", vec![tree(Tree::Attach { tree: ROOT, at: c"root".into() })]));
         return steps;
     }
-    for name in ["lower", "upper", "work"] {
+    for name in ["upper", "work"] {
         layer.push(dir(name, 0o755));
     }
     // Made here, where nobody else can reach, they win over whatever the image has under these names: a link named
@@ -344,7 +343,8 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
     steps.push(step(
         "overlay",
         "reads fall through to the image, writes do not",
-        vec![tree(Tree::Attach { tree: LOWER, at: c"lower".into() }), over("lower", "upper", "work", c"root".into())],
+        // One directory is enough: overlayfs keeps what it covers.
+        vec![tree(Tree::Attach { tree: LOWER, at: c"root".into() }), over("root", "upper", "work", c"root".into())],
     ));
     if !facts.host_mounts.is_empty() {
         let mut ops = Vec::new();
@@ -400,10 +400,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         inner.push(step("sys", "the kernel's objects, read-only", vec![fresh(c"sysfs", PLAIN | k::MS_RDONLY, "", c"/sys")]));
     }
 
-    let mut dev = vec![
-        fresh(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", c"/dev"),
-        tree(Tree::Enter(c"/dev".into())),
-    ];
+    let mut dev = vec![fresh(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", c"/dev")];
     dev.extend(devices(in_userns.then_some(DEVICES)).into_iter().map(Op::Tree));
     inner.push(step("dev", "the few devices that hold no data", dev));
 
@@ -413,27 +410,24 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         "devpts",
         "terminals of its own",
         vec![
-            dir("pts", 0o755),
-            mount(c"devpts", k::MS_NOSUID | k::MS_NOEXEC, &format!("newinstance,ptmxmode=0666,mode=0620{group}"), c"pts"),
+            dir("/dev/pts", 0o755),
+            mount(c"devpts", k::MS_NOSUID | k::MS_NOEXEC, &format!("newinstance,ptmxmode=0666,mode=0620{group}"), c"/dev/pts"),
         ],
     ));
     let shm = if spec.host_ipc {
-        tree(Tree::Attach { tree: SHM, at: c"shm".into() })
+        tree(Tree::Attach { tree: SHM, at: c"/dev/shm".into() })
     } else {
-        mount(c"tmpfs", PLAIN, &format!("mode=1777,size={}", spec.shm_size), c"shm")
+        mount(c"tmpfs", PLAIN, &format!("mode=1777,size={}", spec.shm_size), c"/dev/shm")
     };
-    inner.push(step("shm", "POSIX shared memory", vec![dir("shm", 0o755), shm]));
-    inner.push(step("mqueue", "POSIX message queues", vec![dir("mqueue", 0o755), mount(c"mqueue", PLAIN, "", c"mqueue")]));
+    inner.push(step("shm", "POSIX shared memory", vec![dir("/dev/shm", 0o755), shm]));
+    inner.push(step("mqueue", "POSIX message queues", vec![dir("/dev/mqueue", 0o755), mount(c"mqueue", PLAIN, "", c"/dev/mqueue")]));
 
     // A bind mount of a read-only mount is read-only: one remount each way instead of one a path.
-    let mut mask = vec![tree(Tree::Enter(c"/proc".into()))];
-    mask.extend(MASKED.iter().map(|(path, kind)| tree(Tree::Mask((*path).into(), *kind))));
+    let mut mask: Vec<Op> = MASKED.iter().map(|(path, kind)| tree(Tree::Mask((*path).into(), *kind))).collect();
     mask.push(tree(Tree::Remount(c"/proc".into(), PLAIN | k::MS_RDONLY)));
     mask.extend(READ_ONLY.iter().map(|path| tree(Tree::Pin((*path).into()))));
     mask.push(tree(Tree::Remount(c"/proc".into(), PLAIN)));
-    mask.push(tree(Tree::Enter(c"/sys".into())));
     mask.extend(MASKED_SYS.iter().map(|path| tree(Tree::Mask((*path).into(), Kind::Dir))));
-    mask.push(tree(Tree::Enter(c"/".into())));
     inner.push(step("mask", "parts of /proc and /sys that reach the host are covered or read-only", mask));
 
     if spec.writable_root {
@@ -504,7 +498,8 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(caps::DEFAULT)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
-    inner.push(step("user", "who it is", vec![Op::Become { uid: user.uid, gid: user.gid, groups }]));
+    let ids = Some((user.uid, user.gid)).filter(|ids| *ids != (0, 0) || !facts.caller_is_root);
+    inner.push(step("user", "who it is", vec![Op::Become { groups, ids }]));
     let kept = if user.uid == 0 { caps::DEFAULT } else { 0 };
     inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(kept)]));
     inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));

@@ -89,11 +89,13 @@ impl State {
         let containers = open_or_make(&path)
             .doing("open the state folder", path.display())
             .map_err(|e| e.hint(Some(hint)))?;
-        let stat = sys::fstat(containers.as_fd()).doing("open the state folder", path.display())?;
-        // In a shared place such as /tmp somebody else may have been there first.
-        if stat.st_uid != sys::euid() || stat.st_mode & 0o022 != 0 {
-            let cause = io::Error::other("it belongs to somebody else, or others may write to it");
-            return Err(Error::new("use the state folder", path.display(), cause).hint(Some(hint)));
+        // In a shared place such as /tmp somebody else may have been there first. /run is root's alone.
+        if !path.starts_with("/run") {
+            let stat = sys::fstat(containers.as_fd()).doing("open the state folder", path.display())?;
+            if stat.st_uid != sys::euid() || stat.st_mode & 0o022 != 0 {
+                let cause = io::Error::other("it belongs to somebody else, or others may write to it");
+                return Err(Error::new("use the state folder", path.display(), cause).hint(Some(hint)));
+            }
         }
         sys::lock(containers.as_fd(), true).doing("lock the state folder", path.display())?;
         let state = State { path, containers };
@@ -159,9 +161,6 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
     let mut buffer = [0u8; 8192];
     loop {
         let used = sys::getdents(dir.as_fd(), &mut buffer)?;
-        if used == 0 {
-            return Ok(found);
-        }
         let mut rest = buffer.get(..used).unwrap_or_default();
         // struct linux_dirent64: inode 8, offset 8, length 2, type 1, name.
         while let Some(length) = rest.get(16..18).map(|b| usize::from(u16::from_ne_bytes([b[0], b[1]]))) {
@@ -170,6 +169,11 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
                 found.extend(CString::new(name));
             }
             rest = rest.get(length.max(19)..).unwrap_or_default();
+        }
+        // Where another name would have fitted (255 bytes at most), there is none. A filesystem that stops early all the
+        // same leaves work for the next command, no more.
+        if used + 19 + 256 < buffer.len() {
+            return Ok(found);
         }
     }
 }
@@ -183,11 +187,6 @@ fn empty(dir: &OwnedFd) -> io::Result<()> {
 }
 
 impl Entry {
-    /// Where the directory is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Writes the record: a reader sees the old one or the new one, never half of one.
     pub fn save(&self, lines: &[(&str, String)]) -> Result<()> {
         let mut text = format!("{VERSION}\n");
@@ -205,15 +204,27 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
-    /// The container is gone, so is its record. What cannot be removed now is left to the next command.
-    fn drop(&mut self) {
+impl Entry {
+    /// The container is gone, so is its record; and this process ends, which closes the rest.
+    pub fn remove(self) {
+        self.erase();
+        std::mem::forget(self);
+    }
+
+    /// What cannot be removed now is left to the next command.
+    fn erase(&self) {
         // A record that was being written when we failed is there only then: ENOENT is the usual answer to nobody.
         let gone = sys::unlink(self.dir.as_fd(), c"record", false)
             .and_then(|()| sys::unlink(self.containers.as_fd(), &self.name, true));
         if gone.is_err() {
             let _ = empty(&self.dir).and_then(|()| sys::unlink(self.containers.as_fd(), &self.name, true));
         }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.erase();
     }
 }
 

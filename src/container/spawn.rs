@@ -45,7 +45,6 @@ pub fn spawn(plan: &Plan, trace: &mut Trace) -> Result<Born> {
     let mut fds = vec![-1; plan.slots];
     let report = Report::new(plan.inner.len());
     let result = outer(plan, &mut fds, &report, trace).and_then(|()| {
-        trace.note("clone3", "a process in namespaces of its own");
         inner(plan, &mut fds.clone(), &report, trace)
     });
     // The copies that the container needed are mounted in it now, and the others must not pin the host's filesystems.
@@ -58,9 +57,9 @@ fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
     let mut context = Context { trees: Trees { fds, words: &mut words }, maps: &report.maps };
     #[cfg(feature = "fault")]
     let fault = Fault::wanted(&plan.outer);
-    for (n, step) in plan.outer.iter().enumerate() {
+    for (_n, step) in plan.outer.iter().enumerate() {
         #[cfg(feature = "fault")]
-        if let Some(errno) = fault.fails(n as u32) {
+        if let Some(errno) = fault.fails(_n as u32) {
             return Err(failed(step, 0, io::Error::from_raw_os_error(errno), None));
         }
         for (at, op) in step.ops.iter().enumerate() {
@@ -68,10 +67,9 @@ fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
                 return Err(failed(step, at, e, kernel_words(context.trees.words)));
             }
         }
-        trace.step(step.name, step.why, sys::now());
+        trace.note(step.name, step.why);
         #[cfg(feature = "fault")]
-        fault.kill_ourselves_after(n as u32);
-        let _ = n;
+        fault.kill_ourselves_after(_n as u32);
     }
     Ok(())
 }
@@ -115,6 +113,7 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
         let advice = hint("clone", e.raw_os_error().unwrap_or(0));
         Error::new("make the container's namespaces", "clone3", e).hint(advice)
     })?;
+    trace.note("clone3", "a process in namespaces of its own");
     let mapped = match (plan.map, &proc) {
         (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid),
         _ => Ok(()),
@@ -129,7 +128,7 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
     let done = report.done.load(Ordering::Acquire) as usize;
     let errno = report.errno.load(Ordering::Acquire);
     if errno == 0 && done + 1 == plan.inner.len() {
-        trace.step("exec", plan.inner.last().map_or("", |step| step.why), sys::now());
+        trace.note("exec", plan.inner.last().map_or("", |step| step.why));
         return Ok(born);
     }
     let ended = sys::wait_pidfd(born.pidfd.as_fd());
@@ -198,6 +197,8 @@ extern "C" fn enter(orders: *mut Orders) -> ! {
 fn clone3(namespaces: u32, stack: &mut [MaybeUninit<u128>], orders: &mut Orders, report: &Report) -> io::Result<Born> {
     let mut pidfd: RawFd = -1;
     let flags = namespaces | k::CLONE_VM | k::CLONE_PIDFD | k::CLONE_CHILD_CLEARTID;
+    #[cfg(feature = "fault")]
+    crate::arena::child::stack(stack.as_ptr() as usize, stack.as_ptr() as usize + size_of_val(stack));
     let args = k::clone_args {
         flags: u64::from(flags) | k::CLONE_CLEAR_SIGHAND,
         pidfd: ptr::from_mut(&mut pidfd) as u64,

@@ -132,8 +132,8 @@ pub enum Op {
     Limit(Limit),
     /// The capabilities that no program below us can ever have again: all but these.
     Bounding(u64),
-    /// Groups (None where they cannot be set), group and user.
-    Become { uid: u32, gid: u32, groups: Option<Vec<u32>> },
+    /// Supplementary groups (None where they cannot be set), then group and user (None if they are that already).
+    Become { groups: Option<Vec<u32>>, ids: Option<(u32, u32)> },
     /// Effective and permitted capabilities; inheritable and ambient ones are none.
     Capabilities(u64),
     /// No `execve` gives privileges any more.
@@ -178,12 +178,14 @@ impl Op {
             Op::Stdio(three) => stdio(*three),
             Op::Limit(limit) => sys::set_limit(limit.resource, limit.soft, limit.hard),
             Op::Bounding(keep) => bounding(*keep),
-            Op::Become { uid, gid, groups } => {
+            Op::Become { groups, ids } => {
                 if let Some(groups) = groups {
                     sys::setgroups(groups)?;
                 }
-                sys::setgid(*gid)?;
-                sys::setuid(*uid)
+                match ids {
+                    Some((uid, gid)) => sys::setgid(*gid).and_then(|()| sys::setuid(*uid)),
+                    None => Ok(()),
+                }
             }
             Op::Capabilities(set) => sys::capset(*set, *set, 0),
             Op::NoNewPrivs => sys::no_new_privs(),
@@ -312,8 +314,12 @@ impl fmt::Display for Op {
             }
             Op::Limit(limit) => write!(f, "prlimit {} {}:{}", limit.resource, limit.soft, limit.hard),
             Op::Bounding(keep) => write!(f, "capsh --drop=all but {}", caps::list(*keep)),
-            Op::Become { uid, gid, groups: Some(groups) } => write!(f, "setgroups {groups:?}, setgid {gid}, setuid {uid}"),
-            Op::Become { uid, gid, groups: None } => write!(f, "setgid {gid}, setuid {uid}"),
+            Op::Become { groups, ids } => {
+                if let Some(groups) = groups {
+                    write!(f, "setgroups {groups:?} ")?;
+                }
+                ids.map_or(Ok(()), |(uid, gid)| write!(f, "setgid {gid} setuid {uid}"))
+            }
             Op::Capabilities(0) => write!(f, "capset none"),
             Op::Capabilities(set) => write!(f, "capset {}", caps::list(*set)),
             Op::NoNewPrivs => write!(f, "prctl PR_SET_NO_NEW_PRIVS"),

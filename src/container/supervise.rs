@@ -144,7 +144,7 @@ pub fn take_signals() -> Result<OwnedFd> {
 
 impl Outside {
     /// Stays until the container has ended, and tells how.
-    pub fn run(mut self, born: &Born, name: &str) -> Result<Ended> {
+    pub fn run(&mut self, born: &Born, name: &str) -> Result<Ended> {
         let mut asked = 0;
         loop {
             let mut wanted = vec![

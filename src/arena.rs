@@ -1,0 +1,142 @@
+//! Memory: a fixed piece that is handed out once, then the C library's allocator.
+//!
+//! ctr allocates a few dozen KiB and ends, or goes to sleep. musl's allocator asks the kernel for memory in small pieces
+//! and gives each back: two dozen system calls that a run need not make. So the first [`SIZE`] bytes come from a piece
+//! of the binary's own zeroed memory (which costs pages only when touched) and are never given back; a process that
+//! needs more, or lives long, gets the rest from libc.
+//!
+//! In the `fault` build it also proves the child's first rule: whoever allocates on a child's stack ends at once.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How much there is before libc is asked.
+const SIZE: usize = 128 * 1024;
+
+#[repr(align(4096))]
+struct Piece(UnsafeCell<[u8; SIZE]>);
+
+// SAFETY: every byte is handed out at most once, by an atomic counter.
+unsafe impl Sync for Piece {}
+
+static PIECE: Piece = Piece(UnsafeCell::new([0; SIZE]));
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// The allocator of this program.
+struct Arena;
+
+#[global_allocator]
+static ARENA: Arena = Arena;
+
+fn piece() -> *mut u8 {
+    PIECE.0.get().cast()
+}
+
+fn is_ours(memory: *mut u8) -> bool {
+    (piece() as usize..piece() as usize + SIZE).contains(&(memory as usize))
+}
+
+// SAFETY: memory from the piece is aligned as asked, inside the piece, and never handed out twice (`fetch_update`);
+// everything else is System's, which keeps the contract itself.
+unsafe impl GlobalAlloc for Arena {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        #[cfg(feature = "fault")]
+        child::forbid();
+        let place = |used: usize| {
+            let start = used.next_multiple_of(layout.align());
+            start.checked_add(layout.size()).filter(|end| *end <= SIZE).map(|end| (start, end))
+        };
+        // Layouts beyond a page's alignment do not occur; System would take them.
+        let taken = if layout.align() > 4096 {
+            None
+        } else {
+            USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| place(used).map(|(_, end)| end)).ok()
+        };
+        match taken.and_then(place) {
+            // SAFETY: `start` is inside the piece.
+            Some((start, _)) => unsafe { piece().add(start) },
+            // SAFETY: the caller's contract, passed on.
+            None => unsafe { System.alloc(layout) },
+        }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        if !is_ours(memory) {
+            // SAFETY: what is not ours came from System.
+            unsafe { System.dealloc(memory, layout) };
+            return;
+        }
+        // The last one can be taken back, which makes growing vectors cheap.
+        let start = memory as usize - piece() as usize;
+        let _ = USED.compare_exchange(start + layout.size(), start, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if !is_ours(memory) {
+            // SAFETY: what is not ours came from System.
+            return unsafe { System.realloc(memory, layout, size) };
+        }
+        let start = memory as usize - piece() as usize;
+        if size <= layout.size() {
+            return memory;
+        }
+        // The last one can grow in place.
+        let grown = start.checked_add(size).is_some_and(|end| {
+            end <= SIZE
+                && USED.compare_exchange(start + layout.size(), end, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        });
+        if grown {
+            return memory;
+        }
+        // SAFETY: a layout with the same alignment and a size that the caller vouches for; the copy stays within both.
+        unsafe {
+            let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !new.is_null() {
+                ptr::copy_nonoverlapping(memory, new, layout.size());
+            }
+            new
+        }
+    }
+}
+
+/// Which part of memory is a child's stack at the moment.
+#[cfg(feature = "fault")]
+pub mod child {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static FROM: AtomicUsize = AtomicUsize::new(0);
+    static TO: AtomicUsize = AtomicUsize::new(0);
+
+    /// From now on whoever allocates with a stack pointer in this range is a child that breaks the rule.
+    pub fn stack(from: usize, to: usize) {
+        FROM.store(from, Ordering::SeqCst);
+        TO.store(to, Ordering::SeqCst);
+    }
+
+    /// Ends the process if it is such a child.
+    pub fn forbid() {
+        let here = 0u8;
+        let place = std::ptr::from_ref(&here) as usize;
+        if (FROM.load(Ordering::SeqCst)..TO.load(Ordering::SeqCst)).contains(&place) {
+            let _ = crate::sys::write(crate::sys::borrow(2), b"ctr: the child allocated memory between clone3 and execve\n");
+            crate::sys::exit(99);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn memory_is_handed_out_once_and_grows() {
+        let mut all: Vec<Vec<u8>> = (0..64u8).map(|n| vec![n; 100 + usize::from(n)]).collect();
+        for (n, one) in (0u8..).zip(&mut all) {
+            one.extend(std::iter::repeat_n(n, 5000));
+        }
+        for (n, one) in (0u8..).zip(&all) {
+            assert!(one.iter().all(|byte| *byte == n) && one.len() == 5100 + usize::from(n));
+        }
+    }
+}
