@@ -1,0 +1,5 @@
+#!/bin/sh
+# alone.sh COMMAND…: runs it where nothing else on this machine can disturb a comparison of "before" and "after", and it
+# can disturb nothing else: mount, pid and network namespaces of its own, with a fresh /proc, and a tmpfs on /run.
+exec unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private sh -c '
+    mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"' sh "$@"

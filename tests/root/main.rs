@@ -1,0 +1,7 @@
+//! Black-box tests of the built static binary, as root, with real programs in real namespaces.
+//!
+//! `CTR` names the binary, `CTR_FAULT` the same with faults on demand. Each test compares the host before and after
+//! ([`support::Host`]): mounts, links, cgroups, processes, ctr's files. Run by scripts/check, one test at a time.
+#![allow(missing_docs, clippy::pedantic)]
+
+mod support;
