@@ -13,8 +13,9 @@ cd "${1:-$(dirname "${BASH_SOURCE[0]}")/..}"
 # directly in src/ is layer 1, one kernel facility. A new folder, or a new file of container/, must be put in first.
 layers='
 0  error.rs sys.rs
+0.5 arena.rs procfs.rs
 2  network/ cgroup/
-3  container/spec.rs container/step.rs container/state.rs container/record.rs container/log.rs container/plan.rs container/trace.rs
+3  container/spec.rs container/step.rs container/state.rs container/record.rs container/log.rs container/plan.rs container/trace.rs container/fault.rs
 4  container/spawn.rs container/child.rs container/supervise.rs container/supervisor.rs container/init.rs
 4  container/mod.rs
 4  cli.rs
@@ -22,7 +23,7 @@ layers='
 6  main.rs
 '
 may_be_unsafe='
-src/sys.rs src/container/spawn.rs netlink/src/sys.rs rootfs/src/sys.rs
+src/sys.rs src/arena.rs src/main.rs src/container/spawn.rs netlink/src/sys.rs rootfs/src/sys.rs
 '
 
 command -v perl >/dev/null || { echo "layers.sh: needs perl" >&2; exit 1; }

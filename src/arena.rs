@@ -121,7 +121,10 @@ pub mod child {
         let here = 0u8;
         let place = std::ptr::from_ref(&here) as usize;
         if (FROM.load(Ordering::SeqCst)..TO.load(Ordering::SeqCst)).contains(&place) {
-            let _ = crate::sys::write(crate::sys::borrow(2), b"ctr: the child allocated memory between clone3 and execve\n");
+            let _ = crate::sys::write(
+                crate::sys::borrow(2),
+                b"ctr: the child allocated memory between clone3 and execve\n",
+            );
             crate::sys::exit(99);
         }
     }

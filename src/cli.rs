@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 
 /// Make a container and run a command in it
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[allow(clippy::struct_field_names)] // dry_run is what users type
 #[argh(subcommand, name = "run", help_triggers("--help"))]
 pub struct Run {
     /// keep standard input open
@@ -24,6 +25,7 @@ pub struct Run {
     pub tty: bool,
     /// remove the container when it ends (today that always happens)
     #[argh(switch)]
+    #[allow(dead_code)] // taken for scripts that have it; there are no other containers yet
     pub rm: bool,
     /// a name; one is made up otherwise
     #[argh(option, arg_name = "NAME")]
@@ -46,7 +48,7 @@ pub struct Run {
     /// mount a host path inside; with :ro nothing can be written
     #[argh(option, short = 'v', arg_name = "SRC:DST[:ro]")]
     pub volume: Vec<String>,
-    /// type=bind|tmpfs,source=…,target=…[,readonly]
+    /// a mount in words: type=bind|tmpfs,source=…,target=…,readonly
     #[argh(option, arg_name = "SPEC")]
     pub mount: Vec<String>,
     /// mount a fresh tmpfs inside
@@ -162,7 +164,8 @@ pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
         }
         let text = utf8(word)?;
         let mut value_of = |flag: &FlagInfo, shown: &str| {
-            let next = words.next().ok_or_else(|| Error::usage(format_args!("{shown} needs a value: {}", usage(flag))))?;
+            let next =
+                words.next().ok_or_else(|| Error::usage(format_args!("{shown} needs a value: {}", usage(flag))))?;
             utf8(next).map(str::to_owned)
         };
         if let Some(long) = text.strip_prefix("--") {
@@ -187,8 +190,8 @@ pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
             found.push((n, value));
             continue;
         }
-        let mut letters = text.char_indices().skip(1);
-        while let Some((at, letter)) = letters.next() {
+        let letters = text.char_indices().skip(1);
+        for (at, letter) in letters {
             let (n, flag) = by_letter(info, letter)?;
             if flag.kind == FlagInfoKind::Switch {
                 found.push((n, None));
@@ -219,7 +222,7 @@ pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
 }
 
 fn utf8(word: &OsStr) -> Result<&str> {
-    word.to_str().ok_or_else(|| Error::usage(format_args!("option {} is not UTF-8", word.display())))
+    word.to_str().ok_or_else(|| Error::usage(format_args!("option {} is not UTF-8", word.to_string_lossy())))
 }
 
 fn by_name<'a>(info: &'a CommandInfoWithArgs, name: &str) -> Result<(usize, &'a FlagInfo<'a>)> {
@@ -231,7 +234,7 @@ fn by_name<'a>(info: &'a CommandInfoWithArgs, name: &str) -> Result<(usize, &'a 
     })
 }
 
-fn by_letter<'a>(info: &'a CommandInfoWithArgs, letter: char) -> Result<(usize, &'a FlagInfo<'a>)> {
+fn by_letter(info: &CommandInfoWithArgs, letter: char) -> Result<(usize, &FlagInfo<'_>)> {
     info.flags
         .iter()
         .enumerate()
@@ -283,7 +286,8 @@ fn usage(flag: &FlagInfo) -> String {
 /// The help of one verb.
 pub fn help(verb: &Verb) -> String {
     let info = (verb.info)();
-    let mut text = format!("Usage: ctr {} [OPTION…] {}\n\n{}.\n\nOptions:\n", verb.name, verb.operands, info.description);
+    let mut text =
+        format!("Usage: ctr {} [OPTION…] {}\n\n{}.\n\nOptions:\n", verb.name, verb.operands, info.description);
     for flag in info.flags {
         let _ = writeln!(text, "  {:<34} {}", usage(flag), flag.description);
     }
@@ -299,7 +303,8 @@ pub fn help(verb: &Verb) -> String {
 
 /// The help of ctr itself.
 pub fn overview() -> String {
-    let mut text = String::from("Usage: ctr VERB [OPTION…] …\n\nA container runtime in one static binary.\n\nVerbs:\n");
+    let mut text =
+        String::from("Usage: ctr VERB [OPTION…] …\n\nA container runtime in one static binary.\n\nVerbs:\n");
     for verb in &VERBS {
         let _ = writeln!(text, "  {:<10} {}", verb.name, (verb.info)().description);
     }

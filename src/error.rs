@@ -88,7 +88,9 @@ pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
              user.max_user_namespaces=10000 (ctr doctor tells which)"
         }
         ("clone", libc::EINVAL) => "this kernel lacks a namespace type that was asked for: ctr doctor tells which",
-        ("clone", libc::ENOSPC) => "a limit below /proc/sys/user is used up (max_user_namespaces, max_mnt_namespaces…)",
+        ("clone", libc::ENOSPC) => {
+            "a limit below /proc/sys/user is used up (max_user_namespaces, max_mnt_namespaces…)"
+        }
         ("overlay", libc::ENODEV) => {
             "this kernel has no overlayfs: modprobe overlay (or insmod overlay.ko), or let the container write to the \
              directory itself: ctr run --rw DIR …"
@@ -110,7 +112,9 @@ pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
         }
         ("maps", libc::EPERM) => "id maps can be written only by root, or for one's own id alone",
         ("volume", libc::ENOSYS) => "read-only volumes need Linux 5.12 where other mounts lie below them",
-        ("volume", libc::ENOTDIR | libc::EISDIR) => "a file can be mounted on a file only, a directory on a directory",
+        ("volume", libc::ENOTDIR | libc::EISDIR) => {
+            "a file can be mounted on a file only, a directory on a directory"
+        }
         ("mqueue" | "devpts", libc::ENODEV) => "this kernel lacks the filesystem: rebuild it, or load its module",
         (_, libc::EMFILE) => "raise the limit of open files: ulimit -n 1024",
         (_, libc::ENOMEM) => "free some memory, or raise the limits of the cgroup that ctr runs in",

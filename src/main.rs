@@ -31,14 +31,14 @@ use linux_raw_sys::general as k;
 use error::{Error, Result, exit};
 
 /// The command line as it came.
-fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
+fn arguments(count: c_int, words: *const *const c_char) -> Vec<OsString> {
     let word = |n: usize| {
-        // SAFETY: the kernel put `argc` NUL-terminated strings on the initial stack, and they stay there.
+        // SAFETY: the kernel put `count` NUL-terminated strings on the initial stack, and they stay there.
         #[allow(unsafe_code)]
-        let text = unsafe { CStr::from_ptr(*argv.add(n)) };
+        let text = unsafe { CStr::from_ptr(*words.add(n)) };
         OsStr::from_bytes(text.to_bytes()).to_owned()
     };
-    (0..usize::try_from(argc).unwrap_or(0)).map(word).collect()
+    (0..usize::try_from(count).unwrap_or(0)).map(word).collect()
 }
 
 /// Standard descriptors that are closed become /dev/null, or else the next file that we open would take their place
@@ -62,7 +62,7 @@ fn three_descriptors() {
 /// Where the C library calls us.
 #[cfg_attr(not(test), expect(unsafe_code, reason = "the one symbol that the C library looks for"))]
 #[cfg_attr(not(test), unsafe(no_mangle))]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     three_descriptors();
     std::panic::set_hook(Box::new(|panic| {
         // Not abort(): in a child that shares our memory it would signal us instead (musl), and it would dump core.
@@ -70,7 +70,7 @@ pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
         let _ = writeln!(std::io::stderr(), "ctr: {panic}\nctr: this is a bug in ctr");
         sys::exit(i32::from(exit::CTR));
     }));
-    let words = arguments(argc, argv);
+    let words = arguments(count, words);
     let code = run(&words).unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "ctr: {error}");
         error.code
@@ -90,7 +90,9 @@ fn run(words: &[OsString]) -> Result<u8> {
     let rest = words.get(2..).unwrap_or_default();
     match verb.to_str() {
         Some("--help" | "-h" | "help") => cmd::print(&cli::overview()).map(|()| 0),
-        Some("--version" | "-v" | "version") => cmd::print(concat!("ctr ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| 0),
+        Some("--version" | "-v" | "version") => {
+            cmd::print(concat!("ctr ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| 0)
+        }
         Some("run") => cmd::run::run(rest),
         Some("doctor") => cmd::doctor::run(rest),
         _ => {

@@ -16,16 +16,16 @@ const LONGEST: usize = 63;
 
 /// First halves of made-up names.
 const HOW: [&str; 32] = [
-    "amber", "brave", "brisk", "calm", "clever", "cosy", "daring", "eager", "early", "fair", "fleet", "gentle", "glad",
-    "grand", "happy", "humble", "jolly", "keen", "kind", "lively", "lucky", "mellow", "merry", "neat", "noble", "proud",
-    "quick", "quiet", "sunny", "swift", "vivid", "wise",
+    "amber", "brave", "brisk", "calm", "clever", "cosy", "daring", "eager", "early", "fair", "fleet", "gentle",
+    "glad", "grand", "happy", "humble", "jolly", "keen", "kind", "lively", "lucky", "mellow", "merry", "neat",
+    "noble", "proud", "quick", "quiet", "sunny", "swift", "vivid", "wise",
 ];
 
 /// Second halves: animals, so that nobody is offended.
 const WHO: [&str; 32] = [
-    "badger", "beaver", "crane", "curlew", "dolphin", "falcon", "ferret", "finch", "gecko", "heron", "ibex", "jackdaw",
-    "kestrel", "lark", "lemur", "lynx", "marten", "newt", "osprey", "otter", "owl", "panda", "puffin", "raven", "robin",
-    "seal", "stoat", "swallow", "tapir", "vole", "walrus", "wren",
+    "badger", "beaver", "crane", "curlew", "dolphin", "falcon", "ferret", "finch", "gecko", "heron", "ibex",
+    "jackdaw", "kestrel", "lark", "lemur", "lynx", "marten", "newt", "osprey", "otter", "owl", "panda", "puffin",
+    "raven", "robin", "seal", "stoat", "swallow", "tapir", "vole", "walrus", "wren",
 ];
 
 /// A new id and a readable name to go with it.

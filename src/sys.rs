@@ -16,7 +16,8 @@ use linux_raw_sys::prctl as pr;
 use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
 
 pub use rootfs::sys::{
-    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, setns, unlink, write, write_all,
+    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, setns, unlink, write,
+    write_all,
 };
 
 fn at(fd: BorrowedFd) -> usize {
@@ -233,9 +234,8 @@ pub fn block_signals(set: SignalSet) -> io::Result<()> {
 pub fn pending_signals() -> io::Result<SignalSet> {
     let mut set: SignalSet = 0;
     // SAFETY: the kernel writes eight bytes, the size that is passed.
-    let r = unsafe {
-        syscall2(k::__NR_rt_sigpending as usize, ptr::from_mut(&mut set) as usize, size_of::<SignalSet>())
-    };
+    let r =
+        unsafe { syscall2(k::__NR_rt_sigpending as usize, ptr::from_mut(&mut set) as usize, size_of::<SignalSet>()) };
     check(r).map(|_| set)
 }
 
@@ -245,13 +245,7 @@ pub fn default_signal(signal: i32) -> io::Result<()> {
     let action = [0u64; 4];
     // SAFETY: struct kernel_sigaction is 32 bytes on x86_64, and is only read.
     let r = unsafe {
-        syscall4(
-            k::__NR_rt_sigaction as usize,
-            signal as usize,
-            action.as_ptr() as usize,
-            0,
-            size_of::<SignalSet>(),
-        )
+        syscall4(k::__NR_rt_sigaction as usize, signal as usize, action.as_ptr() as usize, 0, size_of::<SignalSet>())
     };
     check(r).map(drop)
 }
@@ -470,8 +464,7 @@ fn fd_message(call: u32, socket: BorrowedFd, control: &mut FdControl, flags: i32
 /// Sends a descriptor to whoever holds the other end. `sendmsg(2)`, `SCM_RIGHTS`.
 pub fn send_fd(socket: BorrowedFd, fd: BorrowedFd) -> io::Result<()> {
     let len = size_of::<usize>() + 3 * size_of::<i32>();
-    let mut control =
-        FdControl { len, level: libc::SOL_SOCKET, kind: libc::SCM_RIGHTS, fd: fd.as_raw_fd(), pad: 0 };
+    let mut control = FdControl { len, level: libc::SOL_SOCKET, kind: libc::SCM_RIGHTS, fd: fd.as_raw_fd(), pad: 0 };
     fd_message(k::__NR_sendmsg, socket, &mut control, libc::MSG_NOSIGNAL).map(drop)
 }
 
@@ -537,7 +530,8 @@ pub fn control_terminal(fd: BorrowedFd) -> io::Result<()> {
 pub fn sealed_memory(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
     let flags = k::MFD_CLOEXEC | k::MFD_ALLOW_SEALING;
     // SAFETY: the name is NUL-terminated and only read.
-    let file = check(unsafe { syscall2(k::__NR_memfd_create as usize, name.as_ptr() as usize, flags as usize) }).map(owned)?;
+    let file = check(unsafe { syscall2(k::__NR_memfd_create as usize, name.as_ptr() as usize, flags as usize) })
+        .map(owned)?;
     write_all(std::os::fd::AsFd::as_fd(&file), content)?;
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     // SAFETY: no pointers.

@@ -48,8 +48,7 @@ impl Drop for Raw {
 
 /// The settings with every interpretation of bytes switched off, as cfmakeraw(3) lists them.
 fn made_raw(mut settings: k::termios) -> k::termios {
-    settings.c_iflag &=
-        !(k::IGNBRK | k::BRKINT | k::PARMRK | k::ISTRIP | k::INLCR | k::IGNCR | k::ICRNL | k::IXON);
+    settings.c_iflag &= !(k::IGNBRK | k::BRKINT | k::PARMRK | k::ISTRIP | k::INLCR | k::IGNCR | k::ICRNL | k::IXON);
     settings.c_oflag &= !k::OPOST;
     settings.c_lflag &= !(k::ECHO | k::ECHONL | k::ICANON | k::ISIG | k::IEXTEN);
     settings.c_cflag = settings.c_cflag & !(k::CSIZE | k::PARENB) | k::CS8;

@@ -86,9 +86,15 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<User> {
     let uid = match (number, field(2).and_then(id)) {
         (Some(uid), _) | (None, Some(uid)) if uid <= HIGHEST => uid,
         (None, None) if line.is_none() => {
-            return Err(Error::usage(format_args!("no user {user:?} in /etc/passwd of the root filesystem: a number works too")));
+            return Err(Error::usage(format_args!(
+                "no user {user:?} in /etc/passwd of the root filesystem: a number works too"
+            )));
         }
-        _ => return Err(Error::usage(format_args!("user {user:?} has no usable id in /etc/passwd of the root filesystem"))),
+        _ => {
+            return Err(Error::usage(format_args!(
+                "user {user:?} has no usable id in /etc/passwd of the root filesystem"
+            )));
+        }
     };
     let home = field(5).filter(|home| home.starts_with('/')).unwrap_or("/").to_owned();
     if let Some(word) = group_word {
@@ -98,15 +104,20 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<User> {
                 .find(|line| line.first() == Some(&word))
                 .and_then(|line| id(line.get(2)?))
                 .filter(|gid| *gid <= HIGHEST)
-                .ok_or_else(|| Error::usage(format_args!("no group {word:?} in /etc/group of the root filesystem")))?,
+                .ok_or_else(|| {
+                    Error::usage(format_args!("no group {word:?} in /etc/group of the root filesystem"))
+                })?,
         };
         return Ok(User { uid, gid, groups: Vec::new(), home });
     }
     let gid = field(3).and_then(id).filter(|gid| *gid <= HIGHEST).unwrap_or(0);
     let name = field(0).unwrap_or(user);
     let member = |line: &Vec<&str>| line.get(3).is_some_and(|members| members.split(',').any(|m| m == name));
-    let mut groups: Vec<u32> =
-        entries(group).filter(member).filter_map(|line| id(line.get(2)?)).filter(|g| *g <= HIGHEST && *g != gid).collect();
+    let mut groups: Vec<u32> = entries(group)
+        .filter(member)
+        .filter_map(|line| id(line.get(2)?))
+        .filter(|g| *g <= HIGHEST && *g != gid)
+        .collect();
     groups.sort_unstable();
     groups.dedup();
     // NGROUPS_MAX (include/uapi/linux/limits.h).
@@ -118,7 +129,8 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<User> {
 pub fn look_up(root: BorrowedFd, wanted: Option<&str>) -> Result<User> {
     let passwd = text_in(root, c"/etc/passwd")?;
     let Some(wanted) = wanted else {
-        let home = entries(&passwd).find(|line| line.get(2) == Some(&"0")).and_then(|line| Some((*line.get(5)?).to_owned()));
+        let home =
+            entries(&passwd).find(|line| line.get(2) == Some(&"0")).and_then(|line| Some((*line.get(5)?).to_owned()));
         return Ok(User { uid: 0, gid: 0, groups: Vec::new(), home: home.unwrap_or_else(|| "/root".to_owned()) });
     };
     find(wanted, &passwd, &text_in(root, c"/etc/group")?)
@@ -148,9 +160,24 @@ mod tests {
 
     #[test]
     fn what_is_nobody_is_refused() {
-        for bad in ["", ":", "web:", ":33", "nobody", "web:nogroup", "2147483648", "4294967296", "99999999999999999999",
-            "0:2147483648", "-1", "+0", " 0", "odd", "big", "short"]
-        {
+        for bad in [
+            "",
+            ":",
+            "web:",
+            ":33",
+            "nobody",
+            "web:nogroup",
+            "2147483648",
+            "4294967296",
+            "99999999999999999999",
+            "0:2147483648",
+            "-1",
+            "+0",
+            " 0",
+            "odd",
+            "big",
+            "short",
+        ] {
             assert!(found(bad).is_err(), "{bad:?} was taken for {:?}", found(bad));
         }
     }

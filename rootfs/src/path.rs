@@ -162,7 +162,11 @@ mod tests {
 
     /// A tree in a temporary directory whose links all try to lead out.
     fn hostile() -> (PathBuf, fs::File) {
-        let base = std::env::temp_dir().join(format!("ctr-in-root-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let base = std::env::temp_dir().join(format!(
+            "ctr-in-root-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         let _ = fs::remove_dir_all(&base);
         fs::create_dir_all(base.join("root/real")).unwrap();
         fs::create_dir_all(base.join("outside")).unwrap();
@@ -184,7 +188,8 @@ mod tests {
         }
         let refused = InRoot::new(Path::new("/up")).unwrap().open_or_make(root.as_fd(), Kind::Dir, Links::Refuse);
         assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::ELOOP));
-        let dangling = InRoot::new(Path::new("/dangling")).unwrap().open_or_make(root.as_fd(), Kind::Dir, Links::Follow);
+        let dangling =
+            InRoot::new(Path::new("/dangling")).unwrap().open_or_make(root.as_fd(), Kind::Dir, Links::Follow);
         assert_eq!(dangling.unwrap_err().raw_os_error(), Some(libc::EEXIST));
         fs::remove_dir_all(base).unwrap();
     }
@@ -192,7 +197,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_made() {
         let (base, root) = hostile();
-        InRoot::new(Path::new("/real/a/b/file")).unwrap().open_or_make(root.as_fd(), Kind::File, Links::Follow).unwrap();
+        InRoot::new(Path::new("/real/a/b/file"))
+            .unwrap()
+            .open_or_make(root.as_fd(), Kind::File, Links::Follow)
+            .unwrap();
         assert!(base.join("root/real/a/b/file").is_file());
         InRoot::new(Path::new("/real/d/e")).unwrap().open_or_make(root.as_fd(), Kind::Dir, Links::Refuse).unwrap();
         assert!(base.join("root/real/d/e").is_dir());

@@ -19,7 +19,11 @@ pub const CWD: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(k::AT_FDCWD
 
 /// Turns the kernel's answer into a result: the last page of the address space is `-errno`.
 pub fn check(answer: usize) -> io::Result<usize> {
-    if answer > usize::MAX - 4095 { Err(io::Error::from_raw_os_error(answer.wrapping_neg() as i32)) } else { Ok(answer) }
+    if answer > usize::MAX - 4095 {
+        Err(io::Error::from_raw_os_error(answer.wrapping_neg() as i32))
+    } else {
+        Ok(answer)
+    }
 }
 
 fn at(fd: BorrowedFd) -> usize {
@@ -90,9 +94,8 @@ pub fn open_tree(dir: BorrowedFd, path: &CStr, recursive: bool) -> io::Result<Ow
 pub fn move_mount(tree: BorrowedFd, dir: BorrowedFd, path: &CStr) -> io::Result<()> {
     let flags = k::MOVE_MOUNT_F_EMPTY_PATH | k::MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: as for mount().
-    let r = unsafe {
-        syscall5(k::__NR_move_mount as usize, at(tree), text(c""), at(dir), text(path), flags as usize)
-    };
+    let r =
+        unsafe { syscall5(k::__NR_move_mount as usize, at(tree), text(c""), at(dir), text(path), flags as usize) };
     check(r).map(drop)
 }
 
@@ -167,11 +170,8 @@ pub fn fsmount(context: BorrowedFd, attr: u32) -> io::Result<OwnedFd> {
 /// Quirk: with `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH` a rename or mount anywhere at the same moment is EAGAIN; the
 /// callers in `path.rs` try again.
 pub fn openat2(dir: BorrowedFd, path: &CStr, flags: u32, mode: u32, resolve: u32) -> io::Result<OwnedFd> {
-    let how = k::open_how {
-        flags: u64::from(flags | k::O_CLOEXEC),
-        mode: u64::from(mode),
-        resolve: u64::from(resolve),
-    };
+    let how =
+        k::open_how { flags: u64::from(flags | k::O_CLOEXEC), mode: u64::from(mode), resolve: u64::from(resolve) };
     // SAFETY: `how` is of the size that is passed with it; the path is NUL-terminated; both outlive the call.
     let r = unsafe {
         syscall4(k::__NR_openat2 as usize, at(dir), text(path), ptr::from_ref(&how) as usize, size_of_val(&how))

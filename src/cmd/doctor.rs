@@ -1,5 +1,7 @@
 //! placeholder
-use std::ffi::OsString;
 use crate::error::Result;
+use std::ffi::OsString;
 /// x
-pub fn run(_: &[OsString]) -> Result<u8> { Ok(0) }
+pub fn run(_: &[OsString]) -> Result<u8> {
+    Ok(0)
+}

@@ -16,7 +16,7 @@ use crate::cli::Run;
 use crate::container::plan::{Facts, Plan, Way, plan};
 use crate::container::record::{self, Entry, State};
 use crate::container::spec::{self, Mount, Network, Root, Spec, Userns};
-use crate::container::step::{Step, Stdio};
+use crate::container::step::{Stdio, Step};
 use crate::container::supervise::{self, End, Outside, Pump};
 use crate::container::trace::Trace;
 use crate::container::{init, spawn};
@@ -78,7 +78,9 @@ fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
     let root = match &asked.rootfs {
         Some(dir) => Root::Dir(PathBuf::from(dir)),
         None if operands.is_empty() => {
-            return Err(Error::usage("no ROOT: say what becomes /, for example: ctr run -it host sh, or: ctr run ./rootfs sh"));
+            return Err(Error::usage(
+                "no ROOT: say what becomes /, for example: ctr run -it host sh, or: ctr run ./rootfs sh",
+            ));
         }
         None => root(&operands.remove(0))?,
     };
@@ -111,8 +113,8 @@ fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
     }
     let mut targets: Vec<_> = volumes.iter().map(|v| &v.to).chain(tmpfs.iter().map(|t| &t.to)).collect();
     targets.sort_by_key(|to| to.as_path());
-    if let Some(twice) = targets.windows(2).find(|two| two[0] == two[1]) {
-        return Err(Error::usage(format_args!("two mounts have the same target {}", twice[0])));
+    if let Some((twice, _)) = targets.iter().zip(targets.iter().skip(1)).find(|(one, next)| one == next) {
+        return Err(Error::usage(format_args!("two mounts have the same target {twice}")));
     }
     let spec = Spec {
         root,
@@ -132,7 +134,9 @@ fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
             None | Some("none") => Network::None,
             Some("host") => Network::Host,
             Some(other) => {
-                return Err(Error::usage(format_args!("bad --network {other:?}: none and host are what there is so far")));
+                return Err(Error::usage(format_args!(
+                    "bad --network {other:?}: none and host are what there is so far"
+                )));
             }
         },
         host_pid: only_host(&asked.pid, "--pid")?,
@@ -167,7 +171,9 @@ fn root(word: &OsString) -> Result<Root> {
     if path.is_dir() {
         return Err(Error::usage(format_args!("bad ROOT {shown}: for the directory of this name write ./{shown}")));
     }
-    Err(Error::usage(format_args!("bad ROOT {shown}: it is the word host or a directory with a slash in it, such as ./rootfs (ctr has no images yet)")))
+    Err(Error::usage(format_args!(
+        "bad ROOT {shown}: it is the word host or a directory with a slash in it, such as ./rootfs (ctr has no images yet)"
+    )))
 }
 
 /// Wishes that exclude each other.
@@ -176,7 +182,10 @@ fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
         (spec.writable_root && spec.root == Root::Host, "--rw and host: the machine's own root is never written to"),
         (spec.writable_root && spec.read_only, "--rw and --read-only: choose one"),
         (spec.host_uts && spec.hostname.is_some(), "-h and --uts host: the host's name would change"),
-        (spec.userns == Userns::Auto && spec.host_pid, "--pid host needs --userns host: a user namespace sees its own processes only"),
+        (
+            spec.userns == Userns::Auto && spec.host_pid,
+            "--pid host needs --userns host: a user namespace sees its own processes only",
+        ),
         (
             spec.userns == Userns::Host && sys::euid() != 0 && !asked.dry_run,
             "--userns host needs root: run ctr as root, or leave the option out",
@@ -198,7 +207,8 @@ fn open_root(root: &Root) -> Result<OwnedFd> {
         Root::Host => Path::new("/"),
         Root::Dir(path) => path,
     };
-    let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::usage("bad ROOT: it has a NUL byte in it"))?;
+    let c_path =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::usage("bad ROOT: it has a NUL byte in it"))?;
     sys::openat(sys::CWD, &c_path, k::O_RDONLY | k::O_DIRECTORY, 0)
         .map_err(|cause| Error::new("open the root filesystem", path.display(), cause))
 }
@@ -206,7 +216,8 @@ fn open_root(root: &Root) -> Result<OwnedFd> {
 /// Nothing can be found in an empty root; then that is the news, and it is not the command's fault.
 fn if_empty(error: Error, dir: &OwnedFd, root: &Root) -> Error {
     // "." and ".." take 24 bytes each, and any other name as much at least.
-    let empty = error.code == exit::NOT_FOUND && sys::getdents(dir.as_fd(), &mut [0; 512]).is_ok_and(|used| used <= 48);
+    let empty =
+        error.code == exit::NOT_FOUND && sys::getdents(dir.as_fd(), &mut [0; 512]).is_ok_and(|used| used <= 48);
     match root {
         Root::Dir(path) if empty => {
             Error::new("run from the root filesystem", path.display(), io::Error::other("the directory is empty"))
@@ -224,7 +235,8 @@ fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String, name: &str) -> Re
         (Userns::Auto, uid) => Way::Alone { map: IdMap::only(uid, sys::egid()) },
     };
     if let Way::Shifted { map, .. } | Way::Alone { map } = way {
-        if let Some(id) = [user.uid, user.gid].into_iter().chain(user.groups.iter().copied()).find(|id| !map.has(*id)) {
+        if let Some(id) = [user.uid, user.gid].into_iter().chain(user.groups.iter().copied()).find(|id| !map.has(*id))
+        {
             return Err(Error::usage(format_args!(
                 "id {id} does not exist in the user namespace: it has {} (0 to {})",
                 map.count,
@@ -234,7 +246,9 @@ fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String, name: &str) -> Re
     }
     let hostname = match &spec.hostname {
         Some(name) => name.clone(),
-        None if spec.host_uts || spec.network == Network::Host => sys::hostname().doing("learn the host's name", "uname")?,
+        None if spec.host_uts || spec.network == Network::Host => {
+            sys::hostname().doing("learn the host's name", "uname")?
+        }
         None => id.get(..names::SHORT).unwrap_or(&id).to_owned(),
     };
     let resolv_conf = match spec.network {
@@ -390,7 +404,8 @@ fn owner_outside(facts: &Facts) -> (u32, u32) {
 /// The descriptors that the plan names.
 fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
     if spec.init {
-        facts.init = Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));
+        facts.init =
+            Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));
     }
     if let Way::Shifted { map, .. } = facts.way {
         let proc = procfs::open().doing("find /proc, to write id maps", "")?;

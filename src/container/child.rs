@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use rootfs::Trees;
 
+use super::fault::Fault;
 use super::step::{Context, Step};
 use crate::sys;
 
@@ -73,20 +74,17 @@ pub struct Orders<'a> {
     pub fds: &'a mut [RawFd],
     /// Somebody watches: time every step and wake them.
     pub watched: bool,
-    /// The fault to have, for tests (`fault` feature).
-    #[cfg(feature = "fault")]
-    pub fault: super::spawn::Fault,
+    /// The fault to have, in the `fault` build.
+    pub fault: Fault,
 }
 
 /// Walks the list. Comes back only by `execve` or not at all.
 pub fn run(orders: &mut Orders) -> ! {
     let report = orders.report;
     let mut words = [0u8; 128];
-    let mut context =
-        Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, maps: &report.maps };
+    let mut context = Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, maps: &report.maps };
     for (n, step) in (0u32..).zip(orders.steps) {
-        #[cfg(feature = "fault")]
-        if let Some(errno) = orders.fault.fails(n) {
+        if let Some(errno) = orders.fault.fails(step.name) {
             fail(report, errno);
         }
         for (at, op) in (0u32..).zip(&step.ops) {
@@ -104,8 +102,7 @@ pub fn run(orders: &mut Orders) -> ! {
         } else {
             report.done.store(n + 1, Ordering::Release);
         }
-        #[cfg(feature = "fault")]
-        orders.fault.after(n);
+        orders.fault.wait_after(step.name);
     }
     sys::exit(0)
 }
@@ -129,7 +126,10 @@ mod tests {
 
     #[test]
     fn the_kernels_words_lose_their_letter() {
-        assert_eq!(kernel_words(b"e overlay: Unknown parameter 'x'\0\0").as_deref(), Some("overlay: Unknown parameter 'x'"));
+        assert_eq!(
+            kernel_words(b"e overlay: Unknown parameter 'x'\0\0").as_deref(),
+            Some("overlay: Unknown parameter 'x'")
+        );
         assert_eq!(kernel_words(&[0; 128]), None);
         assert_eq!(kernel_words(b"e"), None);
         assert_eq!(kernel_words(b""), None);

@@ -35,7 +35,8 @@ pub fn run(command: Vec<CString>, env: Vec<CString>) -> Result<u8> {
     };
     let born = spawn::spawn(&plan, &mut Trace::new(false))?;
     loop {
-        let mut wanted = [sys::PollFd { fd: std::os::fd::AsRawFd::as_raw_fd(&signals), events: libc::POLLIN, revents: 0 }];
+        let mut wanted =
+            [sys::PollFd { fd: std::os::fd::AsRawFd::as_raw_fd(&signals), events: libc::POLLIN, revents: 0 }];
         match sys::poll(&mut wanted, -1) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e).doing("wait", "init"),
             _ => {}

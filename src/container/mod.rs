@@ -2,6 +2,7 @@
 //! ([`spawn`], [`child`]), who stays (`supervise` outside, `init` inside), and what is remembered ([`record`]).
 
 pub mod child;
+pub mod fault;
 pub mod init;
 pub mod plan;
 pub mod record;

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -163,7 +164,11 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     match facts.way {
         Way::Plain => {
             outer.extend(copies);
-            inner.push(step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)]));
+            inner.push(step(
+                "private",
+                "no mount of ours is seen outside, and none from outside in here",
+                vec![tree(Tree::Private)],
+            ));
             inner.extend(build);
         }
         Way::Shifted { mounts, .. } => {
@@ -178,25 +183,36 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
                 "back",
                 "only its descriptor comes along",
                 vec![
-                    tree(Tree::Tree { from: c"root".into(), recursive: true, read_only: false, propagation: 0, into: ROOT }),
+                    tree(Tree::Tree {
+                        from: c"root".into(),
+                        recursive: true,
+                        read_only: false,
+                        propagation: 0,
+                        into: ROOT,
+                    }),
                     Op::EnterMounts(mounts),
                 ],
             ));
             inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitMaps]));
-            inner.push(step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)]));
+            inner.push(step(
+                "private",
+                "no mount of ours is seen outside, and none from outside in here",
+                vec![tree(Tree::Private)],
+            ));
             inner.push(early(spec));
             inner.push(step(
                 "attach",
                 "the root that was built aside",
-                vec![
-                    tree(Tree::Attach { tree: ROOT, at: c(&facts.stage) }),
-                    tree(Tree::Enter(c(&facts.stage))),
-                ],
+                vec![tree(Tree::Attach { tree: ROOT, at: c(&facts.stage) }), tree(Tree::Enter(c(&facts.stage)))],
             ));
         }
         Way::Alone { .. } => {
             inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitMaps]));
-            inner.push(step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)]));
+            inner.push(step(
+                "private",
+                "no mount of ours is seen outside, and none from outside in here",
+                vec![tree(Tree::Private)],
+            ));
             inner.push(early(spec));
             inner.extend(copies);
             inner.extend(build);
@@ -212,7 +228,11 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     ));
     if facts.way != Way::Plain {
         let groups = matches!(facts.way, Way::Shifted { .. }).then(Vec::new);
-        inner.push(step("root-inside", "files made from here on belong to root inside", vec![Op::Become { groups, ids: Some((0, 0)) }]));
+        inner.push(step(
+            "root-inside",
+            "files made from here on belong to root inside",
+            vec![Op::Become { groups, ids: Some((0, 0)) }],
+        ));
     }
     furnish(spec, facts, first_volume, &mut inner);
     settle(spec, facts, &mut inner);
@@ -251,12 +271,14 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
     };
     steps.push(step("root", why, copy(from, if spec.writable_root { ROOT } else { LOWER }, spec.writable_root)));
     if !facts.host_mounts.is_empty() {
-        let ops = facts.host_mounts.iter().zip(FIRST_HOST..).flat_map(|(path, slot)| copy(path, slot, false)).collect();
+        let ops =
+            facts.host_mounts.iter().zip(FIRST_HOST..).flat_map(|(path, slot)| copy(path, slot, false)).collect();
         steps.push(step("host-mounts", "the filesystems that are mounted below it", ops));
     }
     if !spec.volumes.is_empty() {
         let mut ops = Vec::new();
-        for (Volume { from, read_only, recursive, propagation, .. }, into) in spec.volumes.iter().zip(first_volume..) {
+        for (Volume { from, read_only, recursive, propagation, .. }, into) in spec.volumes.iter().zip(first_volume..)
+        {
             let (recursive, read_only, propagation) = (*recursive, *read_only, *propagation);
             ops.push(tree(Tree::Tree { from: c(from), recursive, read_only, propagation, into }));
             ops.extend(shift(into, recursive));
@@ -264,7 +286,8 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         steps.push(step("volumes", "copies of the host's mounts, with rules of their own", ops));
     }
     if spec.host_ipc {
-        let plain = Tree::Tree { from: c"/dev/shm".into(), recursive: false, read_only: false, propagation: 0, into: SHM };
+        let plain =
+            Tree::Tree { from: c"/dev/shm".into(), recursive: false, read_only: false, propagation: 0, into: SHM };
         steps.push(step("host-shm", "shared memory of the host, as asked", vec![tree(plain)]));
     }
     steps
@@ -279,10 +302,22 @@ fn early(spec: &Spec) -> Step {
         tree(Tree::Make(new(c"sysfs", PLAIN | k::MS_RDONLY), SYS))
     } else {
         // sysfs shows the interfaces of a network namespace; only who owns that may mount one.
-        tree(Tree::Tree { from: c"/sys".into(), recursive: true, read_only: true, propagation: k::MS_PRIVATE, into: SYS })
+        tree(Tree::Tree {
+            from: c"/sys".into(),
+            recursive: true,
+            read_only: true,
+            propagation: k::MS_PRIVATE,
+            into: SYS,
+        })
     });
     for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..) {
-        ops.push(tree(Tree::Tree { from: node.name.into(), recursive: false, read_only: false, propagation: 0, into: slot }));
+        ops.push(tree(Tree::Tree {
+            from: node.name.into(),
+            recursive: false,
+            read_only: false,
+            propagation: 0,
+            into: slot,
+        }));
     }
     step("procfs", "what a user namespace may mount only while it sees the host's", ops)
 }
@@ -317,7 +352,11 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
             ]
         });
         steps.push(step("files", "files that the image does not have", ops.collect()));
-        steps.push(step("root-mount", "a mount that can become /", vec![tree(Tree::Attach { tree: ROOT, at: c"root".into() })]));
+        steps.push(step(
+            "root-mount",
+            "a mount that can become /",
+            vec![tree(Tree::Attach { tree: ROOT, at: c"root".into() })],
+        ));
         return steps;
     }
     for name in ["upper", "work"] {
@@ -364,12 +403,16 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
 fn etc(spec: &Spec, facts: &Facts) -> [Vec<u8>; 3] {
     let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     if spec.network == Network::None {
-        hosts.push_str(&format!("127.0.0.1\t{}\n", facts.hostname));
+        let _ = writeln!(hosts, "127.0.0.1\t{}", facts.hostname);
     }
     for (name, address) in &spec.hosts {
-        hosts.push_str(&format!("{address}\t{name}\n"));
+        let _ = writeln!(hosts, "{address}\t{name}");
     }
-    [format!("{}\n", facts.hostname).into_bytes(), hosts.into_bytes(), resolv_conf(&spec.dns, &facts.resolv_conf).into_bytes()]
+    [
+        format!("{}\n", facts.hostname).into_bytes(),
+        hosts.into_bytes(),
+        resolv_conf(&spec.dns, &facts.resolv_conf).into_bytes(),
+    ]
 }
 
 /// The host's resolv.conf, or the servers that were asked for.
@@ -377,7 +420,7 @@ fn resolv_conf(asked: &[IpAddr], hosts: &str) -> String {
     if asked.is_empty() {
         return hosts.to_owned();
     }
-    asked.iter().map(|address| format!("nameserver {address}\n")).collect()
+    asked.iter().fold(String::new(), |text, address| text + &format!("nameserver {address}\n"))
 }
 
 /// What every root needs, now that it is /.
@@ -386,7 +429,11 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     // Where we made these directories ourselves, there is nothing to check.
     let fresh = |fs: &'static CStr, flags: u32, data: &str, name: &'static CStr| {
         let new = NewFs { fs, data: c(data), flags };
-        if spec.writable_root { tree(Tree::MountIn(new, known(name), Links::Refuse)) } else { tree(Tree::Mount(new, name.into())) }
+        if spec.writable_root {
+            tree(Tree::MountIn(new, known(name), Links::Refuse))
+        } else {
+            tree(Tree::Mount(new, name.into()))
+        }
     };
     let made = |slot: Slot, name: &'static CStr| {
         tree(Tree::AttachIn { tree: slot, at: known(name), kind: Kind::Dir, links: Links::Refuse })
@@ -397,7 +444,11 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         inner.push(step("sys", "the kernel's objects, read-only", vec![made(SYS, c"/sys")]));
     } else {
         inner.push(step("proc", "the processes of this pid namespace", vec![fresh(c"proc", PLAIN, "", c"/proc")]));
-        inner.push(step("sys", "the kernel's objects, read-only", vec![fresh(c"sysfs", PLAIN | k::MS_RDONLY, "", c"/sys")]));
+        inner.push(step(
+            "sys",
+            "the kernel's objects, read-only",
+            vec![fresh(c"sysfs", PLAIN | k::MS_RDONLY, "", c"/sys")],
+        ));
     }
 
     let mut dev = vec![fresh(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", c"/dev")];
@@ -411,7 +462,12 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         "terminals of its own",
         vec![
             dir("/dev/pts", 0o755),
-            mount(c"devpts", k::MS_NOSUID | k::MS_NOEXEC, &format!("newinstance,ptmxmode=0666,mode=0620{group}"), c"/dev/pts"),
+            mount(
+                c"devpts",
+                k::MS_NOSUID | k::MS_NOEXEC,
+                &format!("newinstance,ptmxmode=0666,mode=0620{group}"),
+                c"/dev/pts",
+            ),
         ],
     ));
     let shm = if spec.host_ipc {
@@ -420,7 +476,11 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         mount(c"tmpfs", PLAIN, &format!("mode=1777,size={}", spec.shm_size), c"/dev/shm")
     };
     inner.push(step("shm", "POSIX shared memory", vec![dir("/dev/shm", 0o755), shm]));
-    inner.push(step("mqueue", "POSIX message queues", vec![dir("/dev/mqueue", 0o755), mount(c"mqueue", PLAIN, "", c"/dev/mqueue")]));
+    inner.push(step(
+        "mqueue",
+        "POSIX message queues",
+        vec![dir("/dev/mqueue", 0o755), mount(c"mqueue", PLAIN, "", c"/dev/mqueue")],
+    ));
 
     // A bind mount of a read-only mount is read-only: one remount each way instead of one a path.
     let mut mask: Vec<Op> = MASKED.iter().map(|(path, kind)| tree(Tree::Mask((*path).into(), *kind))).collect();
@@ -452,7 +512,11 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
     mounts.sort_by_key(|(to, _)| to.as_path().components().count());
     if !mounts.is_empty() {
-        inner.push(step("volume", "what was asked for with -v, --mount and --tmpfs", mounts.into_iter().map(|(_, op)| tree(op)).collect()));
+        inner.push(step(
+            "volume",
+            "what was asked for with -v, --mount and --tmpfs",
+            mounts.into_iter().map(|(_, op)| tree(op)).collect(),
+        ));
     }
 }
 
@@ -478,7 +542,8 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
     let stdio = match facts.terminal {
         Some((parent, size)) => {
-            let owner = (user.uid != 0 || facts.way != Way::Plain).then_some((user.uid, if facts.way.map().is_none_or(|m| m.has(5)) { 5 } else { 0 }));
+            let owner = (user.uid != 0 || facts.way != Way::Plain)
+                .then_some((user.uid, if facts.way.map().is_none_or(|m| m.has(5)) { 5 } else { 0 }));
             step("terminal", "a terminal of its own", vec![Op::Terminal { parent, size, owner }])
         }
         None => step("stdio", "the three standard descriptors", vec![Op::Stdio(facts.stdio)]),
@@ -493,7 +558,11 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("limits", "resource limits", limits));
     }
     if !spec.workdir.is_root() {
-        inner.push(step("workdir", "where it starts, never outside of the root", vec![tree(Tree::WorkDir(spec.workdir.clone()))]));
+        inner.push(step(
+            "workdir",
+            "where it starts, never outside of the root",
+            vec![tree(Tree::WorkDir(spec.workdir.clone()))],
+        ));
     }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(caps::DEFAULT)]));

@@ -13,6 +13,7 @@
 
 use std::env;
 use std::ffi::{CString, OsString};
+use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -86,9 +87,8 @@ impl State {
     pub fn open() -> Result<State> {
         let path = folder().join("containers");
         let hint = "set CTR_STATE to a folder that can be written to (on a tmpfs, if there is one)";
-        let containers = open_or_make(&path)
-            .doing("open the state folder", path.display())
-            .map_err(|e| e.hint(Some(hint)))?;
+        let containers =
+            open_or_make(&path).doing("open the state folder", path.display()).map_err(|e| e.hint(Some(hint)))?;
         // In a shared place such as /tmp somebody else may have been there first. /run is root's alone.
         if !path.starts_with("/run") {
             let stat = sys::fstat(containers.as_fd()).doing("open the state folder", path.display())?;
@@ -106,7 +106,9 @@ impl State {
     /// Removes every container directory whose ctr is dead. Needs the lock.
     fn reclaim(&self) -> io::Result<()> {
         for name in names(&self.containers)? {
-            let Ok(dir) = sys::openat(self.containers.as_fd(), &name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0) else {
+            let Ok(dir) =
+                sys::openat(self.containers.as_fd(), &name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)
+            else {
                 continue;
             };
             if sys::lock(dir.as_fd(), false).is_ok() {
@@ -192,7 +194,7 @@ impl Entry {
         let mut text = format!("{VERSION}\n");
         for (key, value) in lines {
             // One line each, whatever is in it.
-            text.push_str(&format!("{key} {}\n", value.replace('\n', " ")));
+            let _ = writeln!(text, "{key} {}", value.replace('\n', " "));
         }
         let write = || -> io::Result<()> {
             let flags = k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW;

@@ -19,6 +19,7 @@ use linux_raw_sys::general as k;
 use rootfs::Trees;
 
 use super::child::{self, Orders, Report, kernel_words};
+use super::fault::Fault;
 use super::plan::Plan;
 use super::step::{Context, Op, Step};
 use super::trace::Trace;
@@ -44,9 +45,7 @@ pub struct Born {
 pub fn spawn(plan: &Plan, trace: &mut Trace) -> Result<Born> {
     let mut fds = vec![-1; plan.slots];
     let report = Report::new(plan.inner.len());
-    let result = outer(plan, &mut fds, &report, trace).and_then(|()| {
-        inner(plan, &mut fds.clone(), &report, trace)
-    });
+    let result = outer(plan, &mut fds, &report, trace).and_then(|()| inner(plan, &mut fds.clone(), &report, trace));
     // The copies that the container needed are mounted in it now, and the others must not pin the host's filesystems.
     drop(fds.into_iter().filter(|fd| *fd >= 0).map(sys::adopt).collect::<Vec<_>>());
     result
@@ -55,11 +54,9 @@ pub fn spawn(plan: &Plan, trace: &mut Trace) -> Result<Born> {
 fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> Result<()> {
     let mut words = [0; 128];
     let mut context = Context { trees: Trees { fds, words: &mut words }, maps: &report.maps };
-    #[cfg(feature = "fault")]
     let fault = Fault::wanted(&plan.outer);
-    for (_n, step) in plan.outer.iter().enumerate() {
-        #[cfg(feature = "fault")]
-        if let Some(errno) = fault.fails(_n as u32) {
+    for step in &plan.outer {
+        if let Some(errno) = fault.fails(step.name) {
             return Err(failed(step, 0, io::Error::from_raw_os_error(errno), None));
         }
         for (at, op) in step.ops.iter().enumerate() {
@@ -68,8 +65,7 @@ fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
             }
         }
         trace.note(step.name, step.why);
-        #[cfg(feature = "fault")]
-        fault.kill_ourselves_after(_n as u32);
+        fault.kill_ourselves_after(step.name);
     }
     Ok(())
 }
@@ -105,7 +101,6 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
         report,
         fds,
         watched: trace.on() || cfg!(feature = "fault"),
-        #[cfg(feature = "fault")]
         fault: Fault::wanted(&plan.inner),
     };
     let mut stack = new_stack();
@@ -139,7 +134,8 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
     let step = plan.inner.get(done);
     match (step, errno) {
         (Some(step), 0) => {
-            let how = if interrupted { "interrupted".to_owned() } else { format!("the process was killed ({ended:?})") };
+            let how =
+                if interrupted { "interrupted".to_owned() } else { format!("the process was killed ({ended:?})") };
             Err(Error::new(format_args!("set up the container, step {:?}", step.name), "", io::Error::other(how)))
         }
         (Some(step), errno) => {
@@ -152,7 +148,6 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
 
 /// Sleeps until the child has left our memory, printing its steps as they happen. Tells whether it was interrupted.
 fn watch(plan: &Plan, born: &Born, report: &Report, trace: &mut Trace) -> bool {
-    #[cfg(feature = "fault")]
     let fault = Fault::wanted(&plan.inner);
     let mut shown = 0;
     let mut interrupted = false;
@@ -161,14 +156,14 @@ fn watch(plan: &Plan, born: &Born, report: &Report, trace: &mut Trace) -> bool {
         let done = report.done.load(Ordering::Acquire) as usize;
         for (step, time) in plan.inner.iter().zip(&report.times).take(done).skip(shown) {
             trace.step(step.name, step.why, time.load(Ordering::Relaxed));
-            #[cfg(feature = "fault")]
-            fault.kill_ourselves_after(shown as u32);
+            fault.kill_ourselves_after(step.name);
             shown += 1;
         }
         if alive == 0 {
             return interrupted;
         }
-        let timed_out = sys::futex_wait(&report.alive, alive, LOOK).is_err_and(|e| e.raw_os_error() == Some(libc::ETIMEDOUT));
+        let timed_out =
+            sys::futex_wait(&report.alive, alive, LOOK).is_err_and(|e| e.raw_os_error() == Some(libc::ETIMEDOUT));
         if timed_out && !interrupted && stop_wanted() {
             interrupted = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL).is_ok();
         }
@@ -194,7 +189,12 @@ extern "C" fn enter(orders: *mut Orders) -> ! {
 }
 
 /// Makes the child. `clone3(2)`, Linux 5.3; `CLONE_CLEAR_SIGHAND` 5.5.
-fn clone3(namespaces: u32, stack: &mut [MaybeUninit<u128>], orders: &mut Orders, report: &Report) -> io::Result<Born> {
+fn clone3(
+    namespaces: u32,
+    stack: &mut [MaybeUninit<u128>],
+    orders: &mut Orders,
+    report: &Report,
+) -> io::Result<Born> {
     let mut pidfd: RawFd = -1;
     let flags = namespaces | k::CLONE_VM | k::CLONE_PIDFD | k::CLONE_CHILD_CLEARTID;
     #[cfg(feature = "fault")]
@@ -245,14 +245,7 @@ fn clone3(namespaces: u32, stack: &mut [MaybeUninit<u128>], orders: &mut Orders,
 pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<OwnedFd> {
     let report = Report::new(1);
     let steps = [super::step::step("maps", "", vec![Op::AwaitMaps])];
-    let mut orders = Orders {
-        steps: &steps,
-        report: &report,
-        fds: &mut [],
-        watched: false,
-        #[cfg(feature = "fault")]
-        fault: Fault::default(),
-    };
+    let mut orders = Orders { steps: &steps, report: &report, fds: &mut [], watched: false, fault: Fault::none() };
     let mut stack = new_stack();
     let born = clone3(k::CLONE_NEWUSER, &mut stack, &mut orders, &report)?;
     let namespace = map.write(proc, born.pid).and_then(|()| crate::idmap::namespace_of(proc, born.pid));
@@ -261,50 +254,4 @@ pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<
     let ended = sys::wait_pidfd(born.pidfd.as_fd());
     drop(stack);
     ended.and(namespace)
-}
-
-/// Faults that tests ask for: `CTR_FAIL=step:ERRNO` makes a step fail, `CTR_KILL=step` kills ctr after it.
-#[cfg(feature = "fault")]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fault {
-    fail: Option<(u32, i32)>,
-    kill: Option<u32>,
-    parent: Option<RawFd>,
-}
-
-#[cfg(feature = "fault")]
-impl Fault {
-    /// What the environment wants of these steps.
-    pub fn wanted(steps: &[Step]) -> Fault {
-        let place = |name: &str| steps.iter().position(|step| step.name == name).map(|n| n as u32);
-        let fail = std::env::var("CTR_FAIL").ok().and_then(|text| {
-            let (name, errno) = text.split_once(':')?;
-            Some((place(name)?, errno.parse().ok()?))
-        });
-        let parent = steps.iter().flat_map(|step| &step.ops).find_map(|op| match op {
-            Op::Guard(fd) => Some(*fd),
-            _ => None,
-        });
-        Fault { fail, kill: std::env::var("CTR_KILL").ok().and_then(|name| place(&name)), parent }
-    }
-
-    /// The errno that step `n` shall fail with.
-    pub fn fails(&self, n: u32) -> Option<i32> {
-        self.fail.filter(|(step, _)| *step == n).map(|(_, errno)| errno)
-    }
-
-    /// In the child, after step `n`: if the parent is to die here, wait until it has (its pidfd tells), so that the rest
-    /// of the way is walked as an orphan.
-    pub fn after(&self, n: u32) {
-        if let (true, Some(fd)) = (self.kill == Some(n), self.parent) {
-            let _ = sys::poll(&mut [sys::PollFd { fd, events: libc::POLLIN, revents: 0 }], 5000);
-        }
-    }
-
-    /// In the parent: SIGKILL for ourselves, if step `n` is the one.
-    pub fn kill_ourselves_after(&self, n: u32) {
-        if self.kill == Some(n) {
-            let _ = sys::kill(std::process::id() as i32, libc::SIGKILL);
-        }
-    }
 }

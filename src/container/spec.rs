@@ -188,7 +188,9 @@ pub fn inside(path: &str, option: &str) -> Result<InRoot> {
 fn target(path: &str, option: &str) -> Result<InRoot> {
     let target = inside(path, option)?;
     if target.is_root() {
-        return Err(Error::usage(format_args!("bad {option} {path:?}: the container's root itself cannot be covered")));
+        return Err(Error::usage(format_args!(
+            "bad {option} {path:?}: the container's root itself cannot be covered"
+        )));
     }
     Ok(target)
 }
@@ -199,7 +201,9 @@ fn outside(path: &str, option: &str) -> Result<PathBuf> {
         return Ok(PathBuf::from(path));
     }
     if path.starts_with('.') {
-        return std::env::current_dir().map(|here| here.join(path)).map_err(|e| Error::new("tell where ./ is", path, e));
+        return std::env::current_dir()
+            .map(|here| here.join(path))
+            .map_err(|e| Error::new("tell where ./ is", path, e));
     }
     Err(Error::usage(format_args!(
         "bad {option} {path:?}: named volumes do not exist yet; a path begins with / or ./"
@@ -274,7 +278,9 @@ pub fn mount(text: &str) -> Result<Mount> {
             "bind-nonrecursive" => recursive = !flag()?,
             "bind-propagation" => spread = propagation(needed()?, "--mount", text)?,
             "tmpfs-size" => size = Some(bytes(needed()?, "--mount tmpfs-size")?),
-            "tmpfs-mode" => mode = Some(octal(needed()?).ok_or_else(|| bad("tmpfs-mode is octal, such as 1777".into()))?),
+            "tmpfs-mode" => {
+                mode = Some(octal(needed()?).ok_or_else(|| bad("tmpfs-mode is octal, such as 1777".into()))?);
+            }
             "" => return Err(bad("an empty word".into())),
             _ => return Err(bad(format!("unknown key {key:?}"))),
         }
@@ -288,7 +294,7 @@ pub fn mount(text: &str) -> Result<Mount> {
         "tmpfs" if from.is_none() => {
             let mut data = format!("mode={:o}", mode.unwrap_or(0o1777));
             if let Some(size) = size {
-                data.push_str(&format!(",size={size}"));
+                data = format!("{data},size={size}");
             }
             let flags = rootfs::op::PLAIN | if read_only { k::MS_RDONLY } else { 0 };
             Ok(Mount::Tmpfs(Tmpfs { to, flags, data: c_string(data, "--mount")? }))
@@ -317,15 +323,23 @@ pub fn tmpfs(text: &str) -> Result<Tmpfs> {
             "dev" => flags &= !k::MS_NODEV,
             "nodev" => flags |= k::MS_NODEV,
             _ => {
-                let (key, value) = option.split_once('=').ok_or_else(|| bad("an option is KEY=VALUE or ro, exec, …"))?;
+                let (key, value) =
+                    option.split_once('=').ok_or_else(|| bad("an option is KEY=VALUE or ro, exec, …"))?;
                 match key {
                     "size" => data.push(format!("size={}", bytes(value, "--tmpfs size")?)),
-                    "mode" => data[0] = format!("mode={:o}", octal(value).ok_or_else(|| bad("mode is octal, such as 755"))?),
+                    "mode" => {
+                        data[0] =
+                            format!("mode={:o}", octal(value).ok_or_else(|| bad("mode is octal, such as 755"))?);
+                    }
                     "uid" | "gid" | "nr_inodes" => {
                         let number: u32 = value.parse().map_err(|_| bad("uid, gid and nr_inodes are numbers"))?;
                         data.push(format!("{key}={number}"));
                     }
-                    _ => return Err(bad("options are size, mode, uid, gid, nr_inodes, ro, rw, exec, suid, dev and no…")),
+                    _ => {
+                        return Err(bad(
+                            "options are size, mode, uid, gid, nr_inodes, ro, rw, exec, suid, dev and no…",
+                        ));
+                    }
                 }
             }
         }
@@ -359,17 +373,32 @@ pub fn bytes(text: &str, option: &str) -> Result<u64> {
     let fraction = if part.is_empty() { 0 } else { part.parse::<u64>().map_err(|_| bad())? };
     let fraction = (u128::from(fraction) << shift) / 10u128.pow(part.len() as u32);
     let sum = (u128::from(whole) << shift) + fraction;
-    u64::try_from(sum).ok().filter(|n| *n > 0 && *n <= i64::MAX as u64).ok_or_else(bad)
+    u64::try_from(sum).ok().filter(|n| *n > 0 && i64::try_from(*n).is_ok()).ok_or_else(bad)
 }
 
 /// `--ulimit NAME=SOFT[:HARD]`, in the unit of setrlimit(2); `unlimited` or -1 for no limit.
 pub fn limit(text: &str) -> Result<Limit> {
     /// By number (include/uapi/asm-generic/resource.h).
     const NAMES: [&str; 16] = [
-        "cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending",
-        "msgqueue", "nice", "rtprio", "rttime",
+        "cpu",
+        "fsize",
+        "data",
+        "stack",
+        "core",
+        "rss",
+        "nproc",
+        "nofile",
+        "memlock",
+        "as",
+        "locks",
+        "sigpending",
+        "msgqueue",
+        "nice",
+        "rtprio",
+        "rttime",
     ];
-    let bad = || Error::usage(format_args!("bad --ulimit {text:?}: it is NAME=SOFT[:HARD], such as nofile=1024:4096"));
+    let bad =
+        || Error::usage(format_args!("bad --ulimit {text:?}: it is NAME=SOFT[:HARD], such as nofile=1024:4096"));
     let (name, values) = text.split_once('=').ok_or_else(bad)?;
     let resource = NAMES.iter().position(|n| *n == name).ok_or_else(|| {
         Error::usage(format_args!("bad --ulimit {text:?}: {name:?} is none of {}", NAMES.join(", ")))
@@ -425,7 +454,9 @@ mod tests {
         assert!(volume("/a:/b/../c:ro").unwrap().read_only);
         assert_eq!(volume("/a:/b:ro,rslave").unwrap().propagation, k::MS_SLAVE);
         assert!(volume("./a:/b").unwrap().from.is_absolute());
-        for bad in ["", "/a", ":", "/a:", ":/b", "/a:b", "/a:/", "/a:/..", "a:/b", "/a:/b:shared", "/a:/b:ro:x", "/a:/b:wo"] {
+        for bad in
+            ["", "/a", ":", "/a:", ":/b", "/a:b", "/a:/", "/a:/..", "a:/b", "/a:/b:shared", "/a:/b:ro:x", "/a:/b:wo"]
+        {
             assert!(volume(bad).is_err(), "{bad:?}");
         }
     }
@@ -437,19 +468,42 @@ mod tests {
             Mount::Volume(v) if !v.read_only && !v.recursive));
         assert!(matches!(mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700").unwrap(),
             Mount::Tmpfs(t) if t.data.to_bytes() == b"mode=700,size=1048576"));
-        for bad in ["", "type=bind", "type=bind,source=/a", "type=tmpfs,source=/a,target=/b", "type=volume,target=/b",
-            "type=nfs,target=/b", "type=bind,source=/a,target=/b,tmpfs-size=1", "x=y", "target=/b,source=", "target=/b,ro=maybe"]
-        {
+        for bad in [
+            "",
+            "type=bind",
+            "type=bind,source=/a",
+            "type=tmpfs,source=/a,target=/b",
+            "type=volume,target=/b",
+            "type=nfs,target=/b",
+            "type=bind,source=/a,target=/b,tmpfs-size=1",
+            "x=y",
+            "target=/b,source=",
+            "target=/b,ro=maybe",
+        ] {
             assert!(mount(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn sizes() {
-        for (text, size) in [("1", 1), ("64m", 64 << 20), ("1.5g", 3 << 29), ("2KiB", 2048), ("1b", 1), ("0.5k", 512)] {
+        for (text, size) in [("1", 1), ("64m", 64 << 20), ("1.5g", 3 << 29), ("2KiB", 2048), ("1b", 1), ("0.5k", 512)]
+        {
             assert_eq!(bytes(text, "-m").unwrap(), size, "{text}");
         }
-        for bad in ["", "0", "m", "-1", "1x", "1.2.3", ".5m", "1e3", "99999999999999999999", "16777216t", "1 m", "0.0000000001g"] {
+        for bad in [
+            "",
+            "0",
+            "m",
+            "-1",
+            "1x",
+            "1.2.3",
+            ".5m",
+            "1e3",
+            "99999999999999999999",
+            "16777216t",
+            "1 m",
+            "0.0000000001g",
+        ] {
             assert!(bytes(bad, "-m").is_err(), "{bad:?}");
         }
     }
@@ -468,7 +522,9 @@ mod tests {
     fn limits() {
         assert_eq!(limit("nofile=10:20").unwrap(), Limit { resource: 7, soft: 10, hard: 20 });
         assert_eq!(limit("core=unlimited").unwrap().hard, u64::MAX);
-        for bad in ["nofile", "nofile=", "files=1", "nofile=2:1", "nofile=-2", "nofile=1:2:3", "nofile=99999999999999999999"] {
+        for bad in
+            ["nofile", "nofile=", "files=1", "nofile=2:1", "nofile=-2", "nofile=1:2:3", "nofile=99999999999999999999"]
+        {
             assert!(limit(bad).is_err(), "{bad:?}");
         }
     }

@@ -226,7 +226,8 @@ fn terminal(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>)
     sys::control_terminal(ours.as_fd())?;
     sys::send_fd(sys::borrow(parent), master.as_fd())?;
     // The first terminal of a new devpts is number 0, and nobody but us has been here.
-    let console = sys::openat(sys::CWD, c"/dev/console", k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW, 0o600)?;
+    let console =
+        sys::openat(sys::CWD, c"/dev/console", k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW, 0o600)?;
     sys::mount(Some(c"/dev/pts/0"), c"/dev/console", None, k::MS_BIND, None)?;
     for number in 0..3 {
         sys::dup_to(ours.as_fd(), number)?;

@@ -104,7 +104,8 @@ impl Pump {
     fn drain(&mut self) {
         loop {
             let mut wanted = [self.wanted()];
-            let ready = wanted[0].fd >= 0 && sys::poll(&mut wanted, if self.start < self.end { -1 } else { 0 }).is_ok_and(|n| n > 0);
+            let ready = wanted[0].fd >= 0
+                && sys::poll(&mut wanted, if self.start < self.end { -1 } else { 0 }).is_ok_and(|n| n > 0);
             if !ready || !self.step() && self.start == self.end {
                 return;
             }
@@ -153,7 +154,9 @@ impl Outside {
             ];
             wanted.extend(self.input.iter().chain(&self.output).map(Pump::wanted));
             match sys::poll(&mut wanted, -1) {
-                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e).doing("wait for the container", name),
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => {
+                    return Err(e).doing("wait for the container", name);
+                }
                 _ => {}
             }
             if wanted[1].revents != 0 {

@@ -22,7 +22,8 @@ pub fn ctr_fault_path() -> PathBuf {
 }
 
 fn binary(variable: &str, default: &str) -> PathBuf {
-    let path = std::env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from);
+    let path =
+        std::env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from);
     assert!(path.is_file(), "{variable}: no binary at {}; scripts/check builds it", path.display());
     path
 }
@@ -254,9 +255,9 @@ fn others() -> BTreeSet<String> {
             continue;
         }
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
-        let elsewhere = ["mnt", "pid", "user"].iter().any(|kind| {
-            namespace(&pid, kind).is_some_and(|theirs| Some(theirs) != namespace("self", kind))
-        });
+        let elsewhere = ["mnt", "pid", "user"]
+            .iter()
+            .any(|kind| namespace(&pid, kind).is_some_and(|theirs| Some(theirs) != namespace("self", kind)));
         if elsewhere || name == "ctr" || name == "ctr-fault" {
             found.insert(format!("{pid} {name}"));
         }
