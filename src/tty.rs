@@ -1,7 +1,7 @@
 //! Terminals: raw mode outside, and putting back what was there.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
 use linux_raw_sys::general as k;
@@ -11,12 +11,19 @@ use crate::sys;
 /// A terminal in raw mode; dropping it puts the old settings back.
 ///
 /// ctr is built without unwinding, and ends by `main` returning, with every signal that could end it blocked: every way
-/// out passes the drop but SIGKILL and a panic, whose hook calls [`put_back`].
+/// out passes the drop but a panic, whose hook calls [`put_back`], and SIGKILL, for which a companion process waits
+/// (`container::step::Op::RestoreTerminal`).
 #[derive(Debug)]
-pub struct Raw;
+pub struct Raw(());
 
 /// The terminal that is raw at the moment, and how it was before.
 static BEFORE: Mutex<Option<(OwnedFd, k::termios)>> = Mutex::new(None);
+
+/// The terminal that is raw and its old settings, for somebody who outlives us.
+pub fn raw_terminal() -> Option<(RawFd, k::termios)> {
+    let before = BEFORE.lock().ok()?;
+    before.as_ref().map(|(terminal, settings)| (terminal.as_raw_fd(), *settings))
+}
 
 /// Puts the old settings back, if there is a raw terminal.
 pub fn put_back() {
@@ -36,7 +43,7 @@ impl Raw {
         if let Ok(mut place) = BEFORE.lock() {
             *place = Some((terminal, before));
         }
-        Ok(Raw)
+        Ok(Raw(()))
     }
 }
 

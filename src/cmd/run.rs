@@ -16,7 +16,7 @@ use crate::cli::Run;
 use crate::container::plan::{Facts, Plan, Way, plan};
 use crate::container::record::{self, Entry, State};
 use crate::container::spec::{self, Mount, Network, Root, Spec, Userns};
-use crate::container::step::{Stdio, Step};
+use crate::container::step::{Op, Step, Stdio, step};
 use crate::container::supervise::{self, End, Outside, Pump};
 use crate::container::trace::Trace;
 use crate::container::{init, spawn};
@@ -63,7 +63,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
         let _ = sys::wait_pidfd(born.pidfd.as_fd());
         return Err(files.withdraw(e));
     }
-    let ended = connected.run(&spec, &born, &name)?;
+    let ended = connected.run(&spec, &born, facts.parent, &name)?;
     if spec.host_pid {
         supervise::reap_orphans();
     }
@@ -469,23 +469,37 @@ impl Files {
 
 impl Connected {
     /// Stays until the container has ended.
-    fn run(&mut self, spec: &Spec, born: &spawn::Born, name: &str) -> Result<sys::Ended> {
+    fn run(&mut self, spec: &Spec, born: &spawn::Born, ourselves: RawFd, name: &str) -> Result<sys::Ended> {
         let mut raw = None;
         if let Some(socket) = self.arrival.take() {
             let inside = sys::receive_fd(socket.as_fd()).doing("receive the container's terminal", name)?;
             let dup = || sys::dup(inside.as_fd()).doing("copy the terminal's descriptor", name);
             sys::set_nonblocking(inside.as_fd(), true).doing("set the terminal up", name)?;
             if spec.interactive {
-                raw = tty::Raw::enter(sys::borrow(0)).ok();
+                raw = tty::Raw::enter(sys::borrow(0)).ok().map(|raw| (raw, companion(ourselves)));
                 self.outside.input = Some(Pump::new(End::Caller(sys::borrow(0)), End::Ours(dup()?)));
             }
             self.outside.output.push(Pump::new(End::Ours(dup()?), End::Caller(sys::borrow(1))));
             self.outside.terminal = Some(inside);
         }
         let ended = self.outside.run(born, name);
-        drop(raw);
+        if let Some((raw, companion)) = raw {
+            drop(raw);
+            if let Some(companion) = companion {
+                let _ = sys::pidfd_signal(companion.pidfd.as_fd(), libc::SIGKILL);
+                let _ = sys::wait_pidfd(companion.pidfd.as_fd());
+            }
+        }
         ended
     }
+}
+
+/// A process that puts the terminal's settings back if we are killed with SIGKILL. None if there can be none: then that
+/// case stays to `stty sane`.
+fn companion(ourselves: RawFd) -> Option<spawn::Born> {
+    let (terminal, settings) = tty::raw_terminal()?;
+    let restore = Op::RestoreTerminal { parent: ourselves, terminal, settings };
+    spawn::companion(vec![step("terminal", "the caller's terminal outlives us as it was", vec![restore])]).ok()
 }
 
 /// The plan in words: what `--trace` will show, with what stands behind each line.

@@ -241,6 +241,15 @@ fn clone3(
     Ok(Born { pidfd: sys::adopt(pidfd), pid })
 }
 
+/// A process beside us that does these steps in our memory and ends, or is killed. What it uses is never freed: there is
+/// one of its kind, and it lives as long as we do.
+pub fn companion(steps: Vec<Step>) -> io::Result<Born> {
+    let report: &Report = Box::leak(Box::new(Report::new(steps.len())));
+    let steps: &[Step] = steps.leak();
+    let orders = Orders { steps, report, fds: &mut [], watched: false, fault: Fault::none() };
+    clone3(0, Box::leak(new_stack()), Box::leak(Box::new(orders)), report)
+}
+
 /// A user namespace with these ids, for shifting mounts: a process that only exists to own it, gone when this returns.
 pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<OwnedFd> {
     let report = Report::new(1);

@@ -140,6 +140,9 @@ pub enum Op {
     NoNewPrivs,
     /// We die when the parent does; and if it is dead already (its pidfd is readable) we do not start.
     Guard(RawFd),
+    /// Wait for the end of the parent (its pidfd), then put these settings of the terminal in force. Everything else is
+    /// closed first: this process must not keep the parent's pipes open.
+    RestoreTerminal { parent: RawFd, terminal: RawFd, settings: k::termios },
     /// No signal is blocked any more.
     Signals,
     /// All descriptors from 3 on are closed, except one.
@@ -190,14 +193,13 @@ impl Op {
             Op::Capabilities(set) => sys::capset(*set, *set, 0),
             Op::NoNewPrivs => sys::no_new_privs(),
             Op::Guard(parent) => guard(*parent),
-            Op::Signals => sys::block_signals(0),
-            Op::CloseAll { but: None } => sys::close_range(3, u32::MAX),
-            Op::CloseAll { but: Some(fd) } => {
-                if *fd > 3 {
-                    sys::close_range(3, *fd as u32 - 1)?;
-                }
-                sys::close_range(*fd + 1, u32::MAX)
+            Op::RestoreTerminal { parent, terminal, settings } => {
+                close_all_but(&[*parent.min(terminal), *parent.max(terminal)])?;
+                sys::poll(&mut [sys::PollFd { fd: *parent, events: libc::POLLIN, revents: 0 }], -1)?;
+                sys::set_terminal(sys::borrow(*terminal), settings)
             }
+            Op::Signals => sys::block_signals(0),
+            Op::CloseAll { but } => close_all_but(but.as_slice()),
             Op::Exec(program) => Err(execute(program)),
         }
     }
@@ -272,6 +274,18 @@ fn guard(parent: RawFd) -> io::Result<()> {
     if sys::poll(&mut parent, 0)? == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
 
+/// Closes everything from 3 on but these, which are in rising order.
+fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut first = 3;
+    for fd in kept.iter().copied().filter(|fd| *fd >= 3) {
+        if fd > first {
+            sys::close_range(first, fd as u32 - 1)?;
+        }
+        first = fd + 1;
+    }
+    sys::close_range(first, u32::MAX)
+}
+
 fn execute(program: &Program) -> io::Error {
     let (argv, envp) = (program.argv.pointers(), program.envp.pointers());
     if let Some(fd) = program.init {
@@ -325,6 +339,7 @@ impl fmt::Display for Op {
             Op::Capabilities(set) => write!(f, "capset {}", caps::list(*set)),
             Op::NoNewPrivs => write!(f, "prctl PR_SET_NO_NEW_PRIVS"),
             Op::Guard(_) => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
+            Op::RestoreTerminal { .. } => write!(f, "wait for ctr's end, stty as before"),
             Op::Signals => write!(f, "sigprocmask none"),
             Op::CloseAll { .. } => write!(f, "close_range 3-"),
             Op::Exec(Program { init: Some(_), argv, .. }) => write!(f, "execveat ctr as init: {}", words(argv)),

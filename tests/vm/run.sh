@@ -73,6 +73,8 @@ for name in cat echo find grep kill ls mount mkdir rm sed sh sleep stat touch tr
 cp "$work/escape" "$root/bin/escape"
 echo 'a small root' >"$root/etc/motd"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+# With --rw these are mounted on; ctr would make them in the directory, as it was asked to write there.
+touch "$root"/etc/{hostname,hosts,resolv.conf}
 
 guest() { # guest NAME KERNEL MOUNTS MODULES FSTYPE SCRIPTS: its output to $work/NAME.log, its status to $work/NAME.status
     local status=0 t=$work/t-$1 modules=$4 begun=$SECONDS
