@@ -581,3 +581,29 @@ fn uname(field: usize) -> io::Result<String> {
     let text = names.get(field * 65..(field + 1) * 65).unwrap_or_default();
     Ok(String::from_utf8_lossy(text.split(|b| *b == 0).next().unwrap_or_default()).into_owned())
 }
+
+/// Whether the caller may do this (`R_OK`, `W_OK`, `X_OK`) with what is at `path`. EROFS where nobody can write.
+/// `faccessat(2)`.
+///
+/// Quirk: it asks for the real user id, which in ctr is the effective one.
+pub fn access(path: &CStr, mode: i32) -> io::Result<()> {
+    // SAFETY: the path is NUL-terminated and only read.
+    let r = unsafe { syscall3(k::__NR_faccessat as usize, at(CWD), path.as_ptr() as usize, mode as usize) };
+    check(r).map(drop)
+}
+
+/// The soft and hard limit of a resource (`RLIMIT_*`) of the caller. `prlimit64(2)`.
+pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = [0u64; 2];
+    // SAFETY: struct rlimit64 is two 64-bit numbers, which the kernel writes.
+    let r = unsafe { syscall4(k::__NR_prlimit64 as usize, 0, resource as usize, 0, limit.as_mut_ptr() as usize) };
+    check(r).map(|_| (limit[0], limit[1]))
+}
+
+/// What the kernel says to a system call filter that is not there: EFAULT if it takes filters (and only the pointer is
+/// wrong), EINVAL or ENOSYS if it does not. `seccomp(2)`, `SECCOMP_SET_MODE_FILTER`.
+pub fn seccomp_no_filter() -> io::Result<()> {
+    // SAFETY: a null pointer is refused before anything changes.
+    let r = unsafe { syscall3(k::__NR_seccomp as usize, libc::SECCOMP_SET_MODE_FILTER as usize, 0, 0) };
+    check(r).map(drop)
+}

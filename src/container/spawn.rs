@@ -264,3 +264,35 @@ pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<
     drop(stack);
     ended.and(namespace)
 }
+
+/// Does the steps in a process of its own with these namespaces, which then ends and takes all of it along: for
+/// `ctr doctor`, which tries instead of guessing. `map` is for `CLONE_NEWUSER`; the first step then awaits it.
+pub fn attempt(namespaces: u32, steps: &[Step], map: Option<crate::idmap::IdMap>) -> Result<()> {
+    let proc = map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
+    let report = Report::new(steps.len());
+    let mut orders = Orders {
+        steps,
+        report: &report,
+        fds: &mut [-1; 4],
+        watched: false,
+        fault: Fault::none(),
+    };
+    let mut stack = new_stack();
+    let born = clone3(namespaces, &mut stack, &mut orders, &report).doing("make a process", "clone3")?;
+    let mapped = match (map, &proc) {
+        (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid),
+        _ => Ok(()),
+    };
+    report.maps.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release);
+    let _ = sys::futex_wake(&report.maps);
+    let ended = sys::wait_pidfd(born.pidfd.as_fd());
+    // It has left our memory: the stack may go.
+    drop(stack);
+    mapped.doing("write id maps", "uid_map, gid_map")?;
+    let Some(step) = steps.get(report.done.load(Ordering::Acquire) as usize) else { return Ok(()) };
+    let at = report.op.load(Ordering::Acquire) as usize;
+    match report.errno.load(Ordering::Acquire) {
+        0 => Err(Error::new(step.why, "", io::Error::other(format!("the process was killed ({ended:?})")))),
+        errno => Err(failed(step, at, io::Error::from_raw_os_error(errno), report.kernel_words())),
+    }
+}

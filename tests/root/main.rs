@@ -4,4 +4,5 @@
 //! ([`support::Host`]): mounts, links, cgroups, processes, ctr's files. Run by scripts/check, one test at a time.
 #![allow(missing_docs, clippy::pedantic)]
 
+mod readme;
 mod support;
