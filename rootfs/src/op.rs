@@ -32,12 +32,20 @@ pub struct Trees<'a> {
     pub words: &'a mut [u8; 128],
 }
 
+/// Until 5.12: set in the number of a tree whose rules could not be set while it was detached.
+const LATE: RawFd = 1 << 30;
+
 impl Trees<'_> {
     fn get(&self, slot: Slot) -> io::Result<BorrowedFd<'static>> {
         match self.fds.get(slot) {
-            Some(fd) if *fd >= 0 => Ok(sys::borrow(*fd)),
+            Some(fd) if *fd >= 0 => Ok(sys::borrow(fd & !LATE)),
             _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
+    }
+
+    /// The descriptors in the table, as numbers that can be closed.
+    pub fn numbers(fds: &[RawFd]) -> impl Iterator<Item = RawFd> + '_ {
+        fds.iter().filter(|fd| **fd >= 0).map(|fd| fd & !LATE)
     }
 
     fn put(&mut self, slot: Slot, tree: OwnedFd) -> io::Result<()> {
@@ -54,6 +62,15 @@ impl Trees<'_> {
             }
         }
     }
+}
+
+/// What holds for a tree of mounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Nothing can be written through it.
+    pub read_only: bool,
+    /// `MS_PRIVATE` or `MS_SLAVE`: whether it hears of later mounts where it came from; 0 leaves it as it is.
+    pub propagation: u32,
 }
 
 /// What a new filesystem is made of.
@@ -84,14 +101,15 @@ pub enum Op {
     /// Writes to `at` go to `upper`, reads fall through to `lower`; `work` is overlayfs's own. All four are names in the
     /// working directory. `user` is for an overlay inside a user namespace (5.11).
     Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool },
-    /// A detached copy of the mount at a path. With `read_only` nothing can be written through it.
-    Tree { from: CString, recursive: bool, read_only: bool, propagation: u32, into: Slot },
+    /// A detached copy of the mount at a path, with rules of its own.
+    Tree { from: CString, recursive: bool, rules: Rules, into: Slot },
     /// Ids in this tree are shifted as the user namespace behind the descriptor says (5.12).
     IdMap { tree: Slot, userns: RawFd, recursive: bool },
     /// Attaches a detached tree at a path that is our own making.
     Attach { tree: Slot, at: CString },
-    /// The same, at a path in an untrusted root (our `/`), made where it is missing.
-    AttachIn { tree: Slot, at: InRoot, kind: Kind, links: Links },
+    /// The same, at a path in an untrusted root (our `/`), made where it is missing. `rules` are those of the tree, for
+    /// kernels that cannot set them before; then `/proc` must be mounted.
+    AttachIn { tree: Slot, at: InRoot, kind: Kind, links: Links, rules: Rules },
     /// Binds a file or directory onto another.
     Bind { from: CString, to: CString, recursive: bool },
     /// Binds what is at this path onto itself, so that it keeps the flags its mount has now (read-only, say) when those
@@ -101,8 +119,6 @@ pub enum Op {
     Remount(CString, u32),
     /// What is at this path can be neither read nor written. A path that does not exist is left alone.
     Mask(CString, Kind),
-    /// The root of this mount namespace becomes read-only.
-    ReadOnlyRoot,
     /// A directory.
     Dir(CString, u32),
     /// A file with this content, 0644.
@@ -144,18 +160,19 @@ impl Op {
             }
             Op::Make(new, slot) => make(new, *slot, trees),
             Op::Overlay { lower, upper, work, at, user } => overlay(lower, upper, work, at, *user, trees),
-            Op::Tree { from, recursive, read_only, propagation, into } => {
-                let tree = tree(from, *recursive, *read_only, *propagation)?;
-                trees.put(*into, tree)
-            }
+            Op::Tree { from, recursive, rules, into } => tree(from, *recursive, *rules, *into, trees),
             Op::IdMap { tree, userns, recursive } => {
                 let userns = Some(sys::borrow(*userns));
                 sys::mount_setattr(trees.get(*tree)?, *recursive, k::MOUNT_ATTR_IDMAP, 0, 0, userns)
             }
             Op::Attach { tree, at } => sys::move_mount(trees.get(*tree)?, CWD, at),
-            Op::AttachIn { tree, at, kind, links } => {
+            Op::AttachIn { tree, at, kind, links, rules } => {
                 let place = at.open_or_make(root()?.as_fd(), *kind, *links)?;
-                sys::move_mount(trees.get(*tree)?, place.as_fd(), c"")
+                sys::move_mount(trees.get(*tree)?, place.as_fd(), c"")?;
+                match trees.fds.get(*tree) {
+                    Some(fd) if fd & LATE != 0 => late_rules(fd & !LATE, *rules),
+                    _ => Ok(()),
+                }
             }
             Op::Bind { from, to, recursive } => {
                 let flags = k::MS_BIND | if *recursive { k::MS_REC } else { 0 };
@@ -171,7 +188,6 @@ impl Op {
                 let empty = Some(c"size=0,nr_inodes=1,mode=555");
                 unless_missing(sys::mount(Some(c"tmpfs"), path, Some(c"tmpfs"), flags, empty))
             }
-            Op::ReadOnlyRoot => remount(c"/", k::MS_RDONLY),
             Op::Dir(path, mode) => sys::mkdir(CWD, path, *mode),
             Op::File(path, content) => {
                 let file = sys::openat(CWD, path, k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW, 0o644)?;
@@ -286,15 +302,45 @@ impl Options {
     }
 }
 
-/// A detached copy of what is mounted at `from`.
-fn tree(from: &CStr, recursive: bool, read_only: bool, propagation: u32) -> io::Result<OwnedFd> {
+/// A detached copy of what is mounted at `from`, with its rules set while nobody can use it yet.
+///
+/// Until 5.12 there is no `mount_setattr`: the rules are set right after it is attached, in a mount namespace where nobody
+/// is but us. What cannot be made read-only then, because it lies on a mount below, is left out.
+fn tree(from: &CStr, recursive: bool, rules: Rules, into: Slot, trees: &mut Trees) -> io::Result<()> {
     let copy = sys::open_tree(CWD, from, recursive)?;
-    let set = if read_only { k::MOUNT_ATTR_RDONLY } else { 0 };
-    if set == 0 && propagation == 0 {
-        return Ok(copy);
+    if rules == Rules::default() {
+        return trees.put(into, copy);
     }
-    sys::mount_setattr(copy.as_fd(), recursive, set, 0, propagation, None)?;
-    Ok(copy)
+    let set = if rules.read_only { k::MOUNT_ATTR_RDONLY } else { 0 };
+    match sys::mount_setattr(copy.as_fd(), recursive, set, 0, rules.propagation, None) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            let copy = if rules.read_only && recursive { sys::open_tree(CWD, from, false)? } else { copy };
+            trees.put(into, copy)?;
+            if let Some(fd) = trees.fds.get_mut(into) {
+                *fd |= LATE;
+            }
+            Ok(())
+        }
+        done => done.and_then(|()| trees.put(into, copy)),
+    }
+}
+
+/// Sets the rules of an attached tree through `/proc/self/fd`, which leads to the mount itself, whatever its path.
+fn late_rules(fd: RawFd, rules: Rules) -> io::Result<()> {
+    let mut path = Options::default();
+    path.push(b"/proc/self/fd/");
+    let mut divisor = 1_000_000_000;
+    while divisor > 0 {
+        if fd >= divisor || divisor == 1 {
+            path.push(&[b'0' + (fd / divisor % 10) as u8]);
+        }
+        divisor /= 10;
+    }
+    let path = path.as_cstr()?;
+    if rules.propagation != 0 {
+        sys::mount(None, path, None, k::MS_REC | rules.propagation, None)?;
+    }
+    if rules.read_only { remount(path, k::MS_RDONLY) } else { Ok(()) }
 }
 
 /// The working directory becomes `/`; the old root is detached, so that no name and no `..` leads to it.
@@ -369,12 +415,12 @@ impl fmt::Display for Op {
                 if *user { ",userxattr" } else { "" },
                 show(at)
             ),
-            Op::Tree { from, recursive, read_only, .. } => write!(
+            Op::Tree { from, recursive, rules, .. } => write!(
                 f,
                 "open_tree {}{}{}",
                 show(from),
                 if *recursive { " recursive" } else { "" },
-                if *read_only { " read-only" } else { "" }
+                if rules.read_only { " read-only" } else { "" }
             ),
             Op::IdMap { .. } => write!(f, "mount_setattr idmap"),
             Op::Attach { at, .. } => write!(f, "move_mount {}", show(at)),
@@ -389,7 +435,6 @@ impl fmt::Display for Op {
             }
             Op::Mask(path, Kind::File) => write!(f, "mount --bind /dev/null {}", show(path)),
             Op::Mask(path, Kind::Dir) => write!(f, "mount -t tmpfs -o ro,size=0 tmpfs {}", show(path)),
-            Op::ReadOnlyRoot => write!(f, "mount -o remount,bind,ro /"),
             Op::Dir(path, mode) => write!(f, "mkdir -m {mode:o} {}", show(path)),
             Op::File(path, content) => write!(f, "write {} ({} bytes)", show(path), content.len()),
             Op::Device(node) => write!(f, "mknod {} c {} {}", show(node.name), node.major, node.minor),

@@ -16,7 +16,7 @@ use crate::cli::Run;
 use crate::container::plan::{Facts, Plan, Way, plan};
 use crate::container::record::{self, Entry, State};
 use crate::container::spec::{self, Mount, Network, Root, Spec, Userns};
-use crate::container::step::{Op, Step, Stdio, step};
+use crate::container::step::{Op, Stdio, Step, step};
 use crate::container::supervise::{self, End, Outside, Pump};
 use crate::container::trace::Trace;
 use crate::container::{init, spawn};
@@ -185,6 +185,10 @@ fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
         (
             spec.userns == Userns::Auto && spec.host_pid,
             "--pid host needs --userns host: a user namespace sees its own processes only",
+        ),
+        (
+            spec.userns == Userns::Auto && spec.host_ipc,
+            "--ipc host needs --userns host: the host's queues belong to another user namespace",
         ),
         (
             spec.userns == Userns::Host && sys::euid() != 0 && !asked.dry_run,

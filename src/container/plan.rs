@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use linux_raw_sys::general as k;
-use rootfs::op::{NewFs, PLAIN, devices};
+use rootfs::op::{NewFs, PLAIN, Rules, devices};
 use rootfs::path::{Kind, Links};
 use rootfs::{InRoot, Op as Tree, Slot};
 
@@ -183,13 +183,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
                 "back",
                 "only its descriptor comes along",
                 vec![
-                    tree(Tree::Tree {
-                        from: c"root".into(),
-                        recursive: true,
-                        read_only: false,
-                        propagation: 0,
-                        into: ROOT,
-                    }),
+                    tree(Tree::Tree { from: c"root".into(), recursive: true, rules: Rules::default(), into: ROOT }),
                     Op::EnterMounts(mounts),
                 ],
             ));
@@ -261,7 +255,7 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         _ => None,
     };
     let copy = |from: &Path, into: Slot, recursive: bool| {
-        let plain = Tree::Tree { from: c(from), recursive, read_only: false, propagation: 0, into };
+        let plain = Tree::Tree { from: c(from), recursive, rules: Rules::default(), into };
         [Some(tree(plain)), shift(into, recursive)].into_iter().flatten().collect::<Vec<_>>()
     };
     let (from, why) = match &spec.root {
@@ -277,20 +271,23 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
     }
     if !spec.volumes.is_empty() {
         let mut ops = Vec::new();
-        for (Volume { from, read_only, recursive, propagation, .. }, into) in spec.volumes.iter().zip(first_volume..)
-        {
-            let (recursive, read_only, propagation) = (*recursive, *read_only, *propagation);
-            ops.push(tree(Tree::Tree { from: c(from), recursive, read_only, propagation, into }));
+        for (volume, into) in spec.volumes.iter().zip(first_volume..) {
+            let recursive = volume.recursive;
+            ops.push(tree(Tree::Tree { from: c(&volume.from), recursive, rules: rules(volume), into }));
             ops.extend(shift(into, recursive));
         }
         steps.push(step("volumes", "copies of the host's mounts, with rules of their own", ops));
     }
     if spec.host_ipc {
-        let plain =
-            Tree::Tree { from: c"/dev/shm".into(), recursive: false, read_only: false, propagation: 0, into: SHM };
+        let plain = Tree::Tree { from: c"/dev/shm".into(), recursive: false, rules: Rules::default(), into: SHM };
         steps.push(step("host-shm", "shared memory of the host, as asked", vec![tree(plain)]));
     }
     steps
+}
+
+/// What holds for a volume's mounts.
+fn rules(volume: &Volume) -> Rules {
+    Rules { read_only: volume.read_only, propagation: volume.propagation }
 }
 
 /// In a user namespace the kernel lets proc and sysfs be mounted, and device nodes be used, only while the host's are
@@ -305,19 +302,12 @@ fn early(spec: &Spec) -> Step {
         tree(Tree::Tree {
             from: c"/sys".into(),
             recursive: true,
-            read_only: true,
-            propagation: k::MS_PRIVATE,
+            rules: Rules { read_only: true, propagation: k::MS_PRIVATE },
             into: SYS,
         })
     });
     for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..) {
-        ops.push(tree(Tree::Tree {
-            from: node.name.into(),
-            recursive: false,
-            read_only: false,
-            propagation: 0,
-            into: slot,
-        }));
+        ops.push(tree(Tree::Tree { from: node.name.into(), recursive: false, rules: Rules::default(), into: slot }));
     }
     step("procfs", "what a user namespace may mount only while it sees the host's", ops)
 }
@@ -348,7 +338,7 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
             let from = CString::from(name);
             [
                 tree(Tree::File(from.clone(), content)),
-                tree(Tree::Tree { from, recursive: false, read_only: false, propagation: 0, into: slot }),
+                tree(Tree::Tree { from, recursive: false, rules: Rules::default(), into: slot }),
             ]
         });
         steps.push(step("files", "files that the image does not have", ops.collect()));
@@ -436,7 +426,13 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         }
     };
     let made = |slot: Slot, name: &'static CStr| {
-        tree(Tree::AttachIn { tree: slot, at: known(name), kind: Kind::Dir, links: Links::Refuse })
+        tree(Tree::AttachIn {
+            tree: slot,
+            at: known(name),
+            kind: Kind::Dir,
+            links: Links::Refuse,
+            rules: Rules::default(),
+        })
     };
     let in_userns = facts.way != Way::Plain;
     if in_userns {
@@ -493,7 +489,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     if spec.writable_root {
         let ops = ETC_NAMES.iter().zip(ETC..).map(|(name, slot)| {
             let at = known_path(&Path::new("/etc").join(OsStr::from_bytes(name.to_bytes())));
-            tree(Tree::AttachIn { tree: slot, at, kind: Kind::File, links: Links::Follow })
+            tree(Tree::AttachIn { tree: slot, at, kind: Kind::File, links: Links::Follow, rules: Rules::default() })
         });
         inner.push(step("etc", "files that the image does not have, without writing to it", ops.collect()));
     }
@@ -503,7 +499,16 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         inner.push(step("run", "sockets and locks of the host's services are not for us", ops));
     }
     let volumes = spec.volumes.iter().zip(&facts.volume_kinds).zip(first_volume..).map(|((volume, kind), slot)| {
-        (&volume.to, Tree::AttachIn { tree: slot, at: volume.to.clone(), kind: *kind, links: Links::Follow })
+        (
+            &volume.to,
+            Tree::AttachIn {
+                tree: slot,
+                at: volume.to.clone(),
+                kind: *kind,
+                links: Links::Follow,
+                rules: rules(volume),
+            },
+        )
     });
     let tmpfs = spec.tmpfs.iter().map(|Tmpfs { to, flags, data }| {
         (to, Tree::MountIn(NewFs { fs: c"tmpfs", data: data.clone(), flags: *flags }, to.clone(), Links::Follow))
@@ -550,7 +555,9 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     };
     inner.push(stdio);
     if spec.read_only {
-        inner.push(step("read-only", "nothing can be written but volumes", vec![tree(Tree::ReadOnlyRoot)]));
+        let mut ops = vec![tree(Tree::Remount(c"/".into(), k::MS_RDONLY))];
+        ops.extend(facts.host_mounts.iter().map(|path| tree(Tree::Remount(c(path), k::MS_RDONLY))));
+        inner.push(step("read-only", "nothing can be written but volumes and tmpfs", ops));
     }
     let mut limits: Vec<Op> = spec.limits.iter().map(|limit| Op::Limit(*limit)).collect();
     if !limits.is_empty() {
@@ -595,4 +602,129 @@ fn program(spec: &Spec, facts: &Facts) -> Program {
     }
     let pairs = env.into_iter().map(|(key, value)| c(OsStr::from_bytes(&[key, b"=".to_vec(), value].concat())));
     Program::new(spec.command.clone(), pairs.collect(), facts.init)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::spec::Userns;
+
+    fn spec() -> Spec {
+        Spec {
+            root: Root::Dir("/srv/root".into()),
+            writable_root: false,
+            read_only: false,
+            command: vec![c"true".into()],
+            env: Vec::new(),
+            workdir: known(c"/"),
+            user: None,
+            name: None,
+            hostname: None,
+            interactive: false,
+            terminal: false,
+            volumes: Vec::new(),
+            tmpfs: Vec::new(),
+            network: Network::None,
+            host_pid: false,
+            host_ipc: false,
+            host_uts: false,
+            userns: Userns::Host,
+            hosts: Vec::new(),
+            dns: Vec::new(),
+            limits: Vec::new(),
+            shm_size: 64 << 20,
+            init: false,
+        }
+    }
+
+    fn facts(way: Way) -> Facts {
+        Facts {
+            stage: "/run/ctr/containers/web".into(),
+            id: "0123456789abcdef".into(),
+            hostname: "web".into(),
+            user: User { uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() },
+            way,
+            host_mounts: Vec::new(),
+            on_ramfs: Vec::new(),
+            resolv_conf: String::new(),
+            stdio: [Stdio::Null, Stdio::Keep, Stdio::Keep],
+            terminal: None,
+            caller_is_root: true,
+            parent: -1,
+            init: None,
+            volume_kinds: Vec::new(),
+        }
+    }
+
+    const MAP: IdMap = IdMap { outside: 1 << 30, count: 65_536, outside_group: 1 << 30 };
+    const WAYS: [Way; 3] = [Way::Plain, Way::Shifted { map: MAP, userns: 9, mounts: 8 }, Way::Alone { map: MAP }];
+
+    fn names(plan: &Plan) -> Vec<&'static str> {
+        plan.outer.iter().chain(&plan.inner).map(|step| step.name).collect()
+    }
+
+    /// Every variant of wishes that changes the list.
+    fn plans() -> Vec<Plan> {
+        let mut all = Vec::new();
+        for way in WAYS {
+            for writable_root in [false, true] {
+                let volumes = vec![super::super::spec::volume("/a:/b:ro").unwrap()];
+                let spec = Spec { writable_root, volumes, read_only: !writable_root, ..spec() };
+                all.push(plan(&spec, &Facts { volume_kinds: vec![Kind::Dir], ..facts(way) }));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn the_order_is_the_design() {
+        for plan in plans() {
+            let names = names(&plan);
+            let at = |name: &str| names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} in {names:?}"));
+            // Nothing is put into the new root before the old one is gone.
+            for later in ["proc", "sys", "dev", "mask", "volume"] {
+                assert!(at("pivot") < at(later), "{names:?}");
+            }
+            assert!(at("private") < at("pivot"));
+            assert!(at("volume") > at("mask"));
+            // The bounding set needs a capability that the capability set then lacks; a change of user clears the
+            // parent-death signal; nothing may follow that could open a descriptor.
+            for two in ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "exec"].windows(2) {
+                assert!(at(two[0]) < at(two[1]), "{names:?}");
+            }
+            assert_eq!(names.last(), Some(&"exec"));
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_everything_is_explained() {
+        for plan in plans() {
+            let mut names = names(&plan);
+            for step in plan.outer.iter().chain(&plan.inner) {
+                assert!(!step.why.is_empty() && !step.ops.is_empty() && step.ops.iter().all(|op| !op.to_string().is_empty()));
+            }
+            names.sort_unstable();
+            let count = names.len();
+            names.dedup();
+            assert_eq!(names.len(), count);
+        }
+    }
+
+    #[test]
+    fn namespaces_follow_the_wishes() {
+        let all = k::CLONE_NEWNS | k::CLONE_NEWPID | k::CLONE_NEWUTS | k::CLONE_NEWIPC | k::CLONE_NEWNET | k::CLONE_NEWCGROUP;
+        assert_eq!(plan(&spec(), &facts(Way::Plain)).namespaces, all);
+        assert_eq!(plan(&spec(), &facts(WAYS[2])).namespaces, all | k::CLONE_NEWUSER);
+        let shared = Spec { host_pid: true, host_ipc: true, host_uts: true, network: Network::Host, ..spec() };
+        assert_eq!(plan(&shared, &facts(Way::Plain)).namespaces, k::CLONE_NEWNS | k::CLONE_NEWCGROUP);
+    }
+
+    #[test]
+    fn the_environment_is_fresh_and_the_last_one_wins() {
+        let spec = Spec { env: vec![c"A=1".into(), c"PATH=/x:".into(), c"A=2".into()], ..spec() };
+        let program = program(&spec, &facts(Way::Plain));
+        assert_eq!(program.paths, [CString::from(c"/x/true"), c"./true".into()]);
+        let text = format!("{program:?}");
+        assert!(text.contains("A=2") && !text.contains("A=1") && text.contains("HOME=/root"), "{text}");
+    }
 }

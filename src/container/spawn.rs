@@ -47,7 +47,7 @@ pub fn spawn(plan: &Plan, trace: &mut Trace) -> Result<Born> {
     let report = Report::new(plan.inner.len());
     let result = outer(plan, &mut fds, &report, trace).and_then(|()| inner(plan, &mut fds.clone(), &report, trace));
     // The copies that the container needed are mounted in it now, and the others must not pin the host's filesystems.
-    drop(fds.into_iter().filter(|fd| *fd >= 0).map(sys::adopt).collect::<Vec<_>>());
+    Trees::numbers(&fds).map(sys::adopt).for_each(drop);
     result
 }
 
@@ -270,13 +270,7 @@ pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<
 pub fn attempt(namespaces: u32, steps: &[Step], map: Option<crate::idmap::IdMap>) -> Result<()> {
     let proc = map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
     let report = Report::new(steps.len());
-    let mut orders = Orders {
-        steps,
-        report: &report,
-        fds: &mut [-1; 4],
-        watched: false,
-        fault: Fault::none(),
-    };
+    let mut orders = Orders { steps, report: &report, fds: &mut [-1; 4], watched: false, fault: Fault::none() };
     let mut stack = new_stack();
     let born = clone3(namespaces, &mut stack, &mut orders, &report).doing("make a process", "clone3")?;
     let mapped = match (map, &proc) {
@@ -285,9 +279,12 @@ pub fn attempt(namespaces: u32, steps: &[Step], map: Option<crate::idmap::IdMap>
     };
     report.maps.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release);
     let _ = sys::futex_wake(&report.maps);
-    let ended = sys::wait_pidfd(born.pidfd.as_fd());
+    while report.alive.load(Ordering::Acquire) != 0 {
+        let _ = sys::futex_wait(&report.alive, 1, LOOK);
+    }
     // It has left our memory: the stack may go.
     drop(stack);
+    let ended = sys::wait_pidfd(born.pidfd.as_fd());
     mapped.doing("write id maps", "uid_map, gid_map")?;
     let Some(step) = steps.get(report.done.load(Ordering::Acquire) as usize) else { return Ok(()) };
     let at = report.op.load(Ordering::Acquire) as usize;

@@ -162,24 +162,16 @@ pub fn busybox() -> &'static str {
     })
 }
 
-/// A real Debian (apt, bash, python3, procps), made once by mmdebstrap and kept in the cache.
+/// A real Debian (apt, bash, python3, procps): tests/root/roots.sh has made it, because the tests have no network.
 pub fn debian() -> &'static str {
     static ROOT: OnceLock<String> = OnceLock::new();
     ROOT.get_or_init(|| {
         let path = cache().join("debian-root");
-        if !path.join("usr/bin/python3").exists() {
-            let making = cache().join("debian-root.new");
-            let _ = fs::remove_dir_all(&making);
-            let made = Command::new("mmdebstrap")
-                .args(["--quiet", "--variant=apt", "--include=python3-minimal,procps,hostname,libcap2-bin"])
-                .args(["bookworm".as_ref(), making.as_os_str()])
-                .stdin(Stdio::null())
-                .output()
-                .expect("mmdebstrap is missing; scripts/test.sh installs it");
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-            let _ = fs::remove_dir_all(&path);
-            fs::rename(making, &path).unwrap();
-        }
+        assert!(
+            path.join("usr/bin/python3").exists(),
+            "no Debian root at {}: run tests/root/roots.sh",
+            path.display()
+        );
         path.into_os_string().into_string().unwrap()
     })
 }
@@ -263,4 +255,173 @@ fn others() -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// How long anything a test waits for may take.
+pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Looks again and again until there is something, for at most [`LIMIT`].
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < end, "waited too long for {what}");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// Sends a signal.
+#[allow(unsafe_code)]
+pub fn signal(pid: i32, number: i32) {
+    // SAFETY: no memory is involved.
+    assert_eq!(unsafe { libc::kill(pid, number) }, 0, "kill {pid}: {}", std::io::Error::last_os_error());
+}
+
+/// A command that goes on while the test looks at it and speaks with it. Killed when dropped.
+pub struct Live {
+    child: std::process::Child,
+    stdin: Option<std::process::ChildStdin>,
+    /// What its standard output (0) and error (1) said: pieces, and nothing at the end.
+    heard: std::sync::mpsc::Receiver<(usize, Vec<u8>)>,
+    said: [Vec<u8>; 2],
+    open: [bool; 2],
+    /// How much of it [`Live::hear`] has had.
+    seen: [usize; 2],
+}
+
+impl Live {
+    /// Starts it, with pipes for all three.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Live {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let (tell, heard) = std::sync::mpsc::channel();
+        let ends: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for (which, mut end) in ends.into_iter().enumerate() {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                let mut buffer = vec![0; 1 << 16];
+                loop {
+                    let length = end.read(&mut buffer).unwrap_or(0);
+                    if tell.send((which, buffer[..length].to_vec())).is_err() || length == 0 {
+                        break;
+                    }
+                }
+            });
+        }
+        let stdin = child.stdin.take();
+        Live { child, stdin, heard, said: Default::default(), open: [true; 2], seen: [0; 2] }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub fn signal(&self, number: i32) {
+        signal(self.pid(), number);
+    }
+
+    /// Writes to its standard input.
+    #[track_caller]
+    pub fn say(&mut self, text: impl AsRef<[u8]>) {
+        self.stdin.as_mut().unwrap().write_all(text.as_ref()).unwrap();
+    }
+
+    /// Closes its standard input.
+    pub fn hush(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for the next piece.
+    #[track_caller]
+    fn listen(&mut self, end: std::time::Instant, what: &str) {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let Ok((which, piece)) = self.heard.recv_timeout(left) else {
+            let [out, err] =
+                self.said.each_ref().map(|s| String::from_utf8_lossy(&s[s.len().saturating_sub(4000)..]));
+            panic!("waited too long for {what}: so far {out:?} and {err:?}");
+        };
+        self.open[which] = !piece.is_empty();
+        self.said[which].extend(piece);
+    }
+
+    #[track_caller]
+    fn hear_on(&mut self, which: usize, text: &str) -> String {
+        let end = std::time::Instant::now() + LIMIT;
+        loop {
+            let new = &self.said[which][self.seen[which]..];
+            if let Some(at) = new.windows(text.len()).position(|w| w == text.as_bytes()) {
+                let before = String::from_utf8_lossy(&new[..at]).into_owned();
+                self.seen[which] += at + text.len();
+                return before;
+            }
+            assert!(
+                self.open[which],
+                "ended without {text:?}: {:?}",
+                self.said.each_ref().map(|s| String::from_utf8_lossy(s))
+            );
+            self.listen(end, text);
+        }
+    }
+
+    /// Waits until standard output has said this; what it said before that since the last time.
+    #[track_caller]
+    pub fn hear(&mut self, text: &str) -> String {
+        self.hear_on(0, text)
+    }
+
+    /// The same of standard error.
+    #[track_caller]
+    pub fn hear_err(&mut self, text: &str) -> String {
+        self.hear_on(1, text)
+    }
+
+    /// The next line of standard output.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        self.hear("\n")
+    }
+
+    /// Closes its standard input and waits for the end: exit code, standard output, standard error.
+    #[track_caller]
+    pub fn bytes(mut self) -> (i32, Vec<u8>, Vec<u8>) {
+        use std::os::unix::process::ExitStatusExt;
+        self.hush();
+        let end = std::time::Instant::now() + LIMIT;
+        while self.open != [false; 2] {
+            self.listen(end, "the end of its output");
+        }
+        let status = until("its end", || self.child.try_wait().unwrap());
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap());
+        let [out, err] = std::mem::take(&mut self.said);
+        (code, out, err)
+    }
+
+    /// The same as text.
+    #[track_caller]
+    pub fn done(self) -> Done {
+        let (code, out, err) = self.bytes();
+        Done {
+            code,
+            out: String::from_utf8_lossy(&out).into_owned(),
+            err: String::from_utf8_lossy(&err).into_owned(),
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end, without standard input, for at most [`LIMIT`].
+#[track_caller]
+pub fn within(command: &mut Command) -> Done {
+    Live::start(command).done()
 }
