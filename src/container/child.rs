@@ -30,6 +30,8 @@ pub struct Report {
     pub op: AtomicU32,
     /// Why it failed; 0 if it did not.
     pub errno: AtomicI32,
+    /// When the child began, in nanoseconds since boot; filled only when somebody watches.
+    pub began: AtomicU64,
     /// When each step was done, in nanoseconds since boot; filled only when somebody watches.
     pub times: Vec<AtomicU64>,
     /// The kernel's own words about a failure, eight bytes each.
@@ -45,6 +47,7 @@ impl Report {
             done: AtomicU32::new(0),
             op: AtomicU32::new(0),
             errno: AtomicI32::new(0),
+            began: AtomicU64::new(0),
             times: (0..steps).map(|_| AtomicU64::new(0)).collect(),
             words: [const { AtomicU64::new(0) }; 16],
         }
@@ -81,6 +84,9 @@ pub struct Orders<'a> {
 /// Walks the list. Comes back only by `execve` or not at all.
 pub fn run(orders: &mut Orders) -> ! {
     let report = orders.report;
+    if orders.watched {
+        report.began.store(sys::now(), Ordering::Release);
+    }
     let mut words = [0u8; 128];
     let mut context = Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, maps: &report.maps };
     for (n, step) in (0u32..).zip(orders.steps) {

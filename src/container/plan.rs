@@ -680,7 +680,8 @@ mod tests {
     fn the_order_is_the_design() {
         for plan in plans() {
             let names = names(&plan);
-            let at = |name: &str| names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} in {names:?}"));
+            let at =
+                |name: &str| names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} in {names:?}"));
             // Nothing is put into the new root before the old one is gone.
             for later in ["proc", "sys", "dev", "mask", "volume"] {
                 assert!(at("pivot") < at(later), "{names:?}");
@@ -701,7 +702,11 @@ mod tests {
         for plan in plans() {
             let mut names = names(&plan);
             for step in plan.outer.iter().chain(&plan.inner) {
-                assert!(!step.why.is_empty() && !step.ops.is_empty() && step.ops.iter().all(|op| !op.to_string().is_empty()));
+                assert!(
+                    !step.why.is_empty()
+                        && !step.ops.is_empty()
+                        && step.ops.iter().all(|op| !op.to_string().is_empty())
+                );
             }
             names.sort_unstable();
             let count = names.len();
@@ -712,7 +717,12 @@ mod tests {
 
     #[test]
     fn namespaces_follow_the_wishes() {
-        let all = k::CLONE_NEWNS | k::CLONE_NEWPID | k::CLONE_NEWUTS | k::CLONE_NEWIPC | k::CLONE_NEWNET | k::CLONE_NEWCGROUP;
+        let all = k::CLONE_NEWNS
+            | k::CLONE_NEWPID
+            | k::CLONE_NEWUTS
+            | k::CLONE_NEWIPC
+            | k::CLONE_NEWNET
+            | k::CLONE_NEWCGROUP;
         assert_eq!(plan(&spec(), &facts(Way::Plain)).namespaces, all);
         assert_eq!(plan(&spec(), &facts(WAYS[2])).namespaces, all | k::CLONE_NEWUSER);
         let shared = Spec { host_pid: true, host_ipc: true, host_uts: true, network: Network::Host, ..spec() };

@@ -108,7 +108,6 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
         let advice = hint("clone", e.raw_os_error().unwrap_or(0));
         Error::new("make the container's namespaces", "clone3", e).hint(advice)
     })?;
-    trace.note("clone3", "a process in namespaces of its own");
     let mapped = match (plan.map, &proc) {
         (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid),
         _ => Ok(()),
@@ -149,11 +148,16 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
 /// Sleeps until the child has left our memory, printing its steps as they happen. Tells whether it was interrupted.
 fn watch(plan: &Plan, born: &Born, report: &Report, trace: &mut Trace) -> bool {
     let fault = Fault::wanted(&plan.inner);
-    let mut shown = 0;
+    let (mut shown, mut born_shown) = (0, false);
     let mut interrupted = false;
     loop {
         let alive = report.alive.load(Ordering::Acquire);
         let done = report.done.load(Ordering::Acquire) as usize;
+        let began = report.began.load(Ordering::Acquire);
+        if began != 0 && !born_shown {
+            trace.step("clone3", "a process in namespaces of its own", began);
+            born_shown = true;
+        }
         for (step, time) in plan.inner.iter().zip(&report.times).take(done).skip(shown) {
             trace.step(step.name, step.why, time.load(Ordering::Relaxed));
             fault.kill_ourselves_after(step.name);

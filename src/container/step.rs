@@ -330,10 +330,10 @@ impl fmt::Display for Op {
             Op::Limit(limit) => write!(f, "prlimit {} {}:{}", limit.resource, limit.soft, limit.hard),
             Op::Bounding(keep) => write!(f, "capsh --drop=all but {}", caps::list(*keep)),
             Op::Become { groups, ids } => {
-                if let Some(groups) = groups {
-                    write!(f, "setgroups {groups:?} ")?;
-                }
-                ids.map_or(Ok(()), |(uid, gid)| write!(f, "setgid {gid} setuid {uid}"))
+                let groups = groups.as_ref().map(|groups| format!("setgroups {groups:?}"));
+                let ids = ids.map(|(uid, gid)| format!("setgid {gid} setuid {uid}"));
+                let both: Vec<String> = [groups, ids].into_iter().flatten().collect();
+                write!(f, "{}", if both.is_empty() { "as it is".to_owned() } else { both.join(" ") })
             }
             Op::Capabilities(0) => write!(f, "capset none"),
             Op::Capabilities(set) => write!(f, "capset {}", caps::list(*set)),
