@@ -164,8 +164,9 @@ pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
         }
         let text = utf8(word)?;
         let mut value_of = |flag: &FlagInfo, shown: &str| {
-            let next =
-                words.next().ok_or_else(|| Error::usage(format_args!("{shown} needs a value: {}", usage(flag))))?;
+            let next = words
+                .next()
+                .ok_or_else(|| Error::usage(format_args!("{shown} needs a value: {}", usage(flag).trim_start())))?;
             utf8(next).map(str::to_owned)
         };
         if let Some(long) = text.strip_prefix("--") {
@@ -175,29 +176,27 @@ pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
                 continue;
             }
             let (n, flag) = by_name(info, name)?;
-            let value = match (&flag.kind, given) {
-                (FlagInfoKind::Switch, None | Some("true")) => None,
-                (FlagInfoKind::Switch, Some("false")) => {
-                    found.retain(|(seen, _)| *seen != n);
-                    continue;
-                }
-                (FlagInfoKind::Switch, Some(_)) => {
-                    return Err(Error::usage(format_args!("--{name} takes no value (or =true, =false)")));
-                }
-                (FlagInfoKind::Option { .. }, Some(value)) => Some(value.to_owned()),
-                (FlagInfoKind::Option { .. }, None) => Some(value_of(flag, text)?),
-            };
-            found.push((n, value));
+            match (&flag.kind, given) {
+                (FlagInfoKind::Switch, given) => switch(&mut found, n, given, &format!("--{name}"))?,
+                (FlagInfoKind::Option { .. }, Some(value)) => found.push((n, Some(value.to_owned()))),
+                (FlagInfoKind::Option { .. }, None) => found.push((n, Some(value_of(flag, text)?))),
+            }
             continue;
         }
         let letters = text.char_indices().skip(1);
         for (at, letter) in letters {
             let (n, flag) = by_letter(info, letter)?;
+            let rest = text.get(at + letter.len_utf8()..).unwrap_or_default();
             if flag.kind == FlagInfoKind::Switch {
-                found.push((n, None));
+                match rest.strip_prefix('=') {
+                    None => found.push((n, None)),
+                    Some(value) => {
+                        switch(&mut found, n, Some(value), &format!("-{letter}"))?;
+                        break;
+                    }
+                }
                 continue;
             }
-            let rest = text.get(at + letter.len_utf8()..).unwrap_or_default();
             let value = if rest.is_empty() {
                 value_of(flag, &format!("-{letter}"))?
             } else {
@@ -219,6 +218,16 @@ pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
         options.extend(value.clone());
     }
     Ok(Line { options, operands, help })
+}
+
+/// A switch as Docker takes it: alone, or with =true or =false.
+fn switch(found: &mut Vec<(usize, Option<String>)>, n: usize, given: Option<&str>, shown: &str) -> Result<()> {
+    match given {
+        None | Some("true" | "1") => found.push((n, None)),
+        Some("false" | "0") => found.retain(|(seen, _)| *seen != n),
+        Some(_) => return Err(Error::usage(format_args!("{shown} takes no value (or =true, =false)"))),
+    }
+    Ok(())
 }
 
 fn utf8(word: &OsStr) -> Result<&str> {
@@ -332,6 +341,7 @@ mod tests {
         assert_eq!(options(&["--name", "a", "--name", "b", "x"]), ["--name", "b"]);
         assert_eq!(options(&["--rm=true", "-i", "--interactive=false", "x"]), ["--rm"]);
         assert_eq!(options(&["-i", "-i", "x"]), ["--interactive"]);
+        assert_eq!(options(&["-i=true", "-t=false", "x"]), ["--interactive"]);
         assert_eq!(options(&["--env=", "x"]), ["--env", ""]);
     }
 

@@ -4,7 +4,7 @@
 //! once, in `main`. The cause is the kernel's own errno wherever there is one. Advice is one table, [`hint`]: it must not
 //! be scattered over the places where things fail.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 
 /// Exit codes of ctr itself, as Docker and the shells have them; 128 + n for a signal and the command's own otherwise.
@@ -26,7 +26,7 @@ pub struct Error {
     pub at: String,
     /// Why.
     pub cause: io::Error,
-    /// What to try. Printed on a line of its own.
+    /// What to try.
     pub hint: Option<String>,
     /// What ctr exits with.
     pub code: u8,
@@ -59,12 +59,18 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match (self.doing.as_str(), self.at.as_str()) {
-            ("", _) => write!(f, "{}", self.cause)?,
-            (doing, "") => write!(f, "cannot {doing}: {}", self.cause)?,
-            (doing, at) => write!(f, "cannot {doing} ({at}): {}", self.cause)?,
+        let mut line = match (self.doing.as_str(), self.at.as_str()) {
+            ("", _) => self.cause.to_string(),
+            (doing, "") => format!("cannot {doing}: {}", self.cause),
+            (doing, at) => format!("cannot {doing} ({at}): {}", self.cause),
+        };
+        if let Some(hint) = &self.hint {
+            line.push_str("; try: ");
+            line.push_str(hint);
         }
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  try: {hint}"))
+        // One error is one line, whatever bytes a path or an argument brought along.
+        line.chars()
+            .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
     }
 }
 
@@ -133,8 +139,9 @@ mod tests {
             .hint(hint("overlay", libc::ENODEV));
         let text = error.to_string();
         assert!(text.starts_with("cannot mount the overlay (/run/x): "), "{text}");
-        assert!(text.contains("\n  try: ") && text.contains("modprobe overlay"), "{text}");
+        assert!(text.contains("; try: ") && text.contains("modprobe overlay"), "{text}");
         assert_eq!(Error::usage("no such option").to_string(), "no such option");
+        assert_eq!(Error::usage("a\nb").to_string(), "a\\nb");
     }
 
     #[test]

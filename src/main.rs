@@ -23,10 +23,7 @@ mod user;
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::io::Write;
-use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
-use linux_raw_sys::general as k;
 
 use error::{Error, Result, exit};
 
@@ -41,29 +38,10 @@ fn arguments(count: c_int, words: *const *const c_char) -> Vec<OsString> {
     (0..usize::try_from(count).unwrap_or(0)).map(word).collect()
 }
 
-/// Standard descriptors that are closed become /dev/null, or else the next file that we open would take their place
-/// and be the container's standard output.
-fn three_descriptors() {
-    let mut three = [0, 1, 2].map(|fd| sys::PollFd { fd, events: 0, revents: 0 });
-    let closed = sys::poll(&mut three, 0).is_ok_and(|n| n > 0)
-        && three.iter().any(|found| found.revents & libc::POLLNVAL != 0);
-    // In an initramfs there may be no /dev/null; a directory cannot be read or written either.
-    let nothing = || {
-        let null = sys::openat(sys::CWD, c"/dev/null", k::O_RDWR, 0);
-        null.or_else(|_| sys::openat(sys::CWD, c"/", k::O_RDONLY | k::O_DIRECTORY, 0))
-    };
-    if !closed {
-        return;
-    }
-    // The lowest free number is taken first: they stay open, until one is above the three.
-    while nothing().is_ok_and(|fd| fd.into_raw_fd() <= 2) {}
-}
-
 /// Where the C library calls us.
 #[cfg_attr(not(test), expect(unsafe_code, reason = "the one symbol that the C library looks for"))]
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
-    three_descriptors();
     std::panic::set_hook(Box::new(|panic| {
         // Not abort(): in a child that shares our memory it would signal us instead (musl), and it would dump core.
         tty::put_back();

@@ -176,12 +176,6 @@ pub fn lock(fd: BorrowedFd, wait: bool) -> io::Result<()> {
     check(unsafe { syscall2(k::__NR_flock as usize, at(fd), how as usize) }).map(drop)
 }
 
-/// Gives the lock back.
-pub fn unlock(fd: BorrowedFd) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { syscall2(k::__NR_flock as usize, at(fd), libc::LOCK_UN as usize) }).map(drop)
-}
-
 /// Fills `into` with random bytes. `getrandom(2)`.
 pub fn random(into: &mut [u8]) -> io::Result<()> {
     // SAFETY: pointer and length are of one slice that we hold exclusively; up to 256 bytes always come whole.
@@ -540,6 +534,25 @@ pub fn sealed_memory(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
     };
     check(r)?;
     Ok(file)
+}
+
+/// Opens the first descriptor of the program, and thereby learns whether the three standard ones are there: if not, it
+/// got the number of one of them. Those that are missing become /dev/null, or else the next file that is opened would be
+/// the command's standard output.
+pub fn with_three_descriptors<E>(open: impl Fn() -> Result<OwnedFd, E>) -> Result<OwnedFd, E> {
+    let first = open()?;
+    if first.as_raw_fd() > 2 {
+        return Ok(first);
+    }
+    drop(first);
+    // In an initramfs there may be no /dev/null; a directory cannot be read or written either.
+    let nothing = || {
+        let null = openat(CWD, c"/dev/null", k::O_RDWR, 0);
+        null.or_else(|_| openat(CWD, c"/", k::O_RDONLY | k::O_DIRECTORY, 0))
+    };
+    // The lowest free number is taken first: they stay open, until one is above the three.
+    while nothing().is_ok_and(|fd| std::os::fd::IntoRawFd::into_raw_fd(fd) <= 2) {}
+    open()
 }
 
 /// What the kernel told this program when it started it (getauxval(3)): no system call.

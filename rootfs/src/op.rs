@@ -11,7 +11,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt::{self, Write};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -43,6 +43,10 @@ impl Trees<'_> {
         }
     }
 
+    fn is_late(&self, slot: Slot) -> bool {
+        self.fds.get(slot).is_some_and(|fd| *fd >= 0 && fd & LATE != 0)
+    }
+
     /// The descriptors in the table, as numbers that can be closed.
     pub fn numbers(fds: &[RawFd]) -> impl Iterator<Item = RawFd> + '_ {
         fds.iter().filter(|fd| **fd >= 0).map(|fd| fd & !LATE)
@@ -69,8 +73,22 @@ impl Trees<'_> {
 pub struct Rules {
     /// Nothing can be written through it.
     pub read_only: bool,
-    /// `MS_PRIVATE` or `MS_SLAVE`: whether it hears of later mounts where it came from; 0 leaves it as it is.
-    pub propagation: u32,
+    /// Device nodes in it are dead.
+    pub no_devices: bool,
+    /// It hears of later mounts where it came from (`MS_SLAVE`); otherwise it is on its own (`MS_PRIVATE`). Nothing ever
+    /// travels the other way: a copy of a shared mount is as shared as the original until it is told otherwise.
+    pub slave: bool,
+}
+
+impl Rules {
+    fn propagation(self) -> u32 {
+        if self.slave { k::MS_SLAVE } else { k::MS_PRIVATE }
+    }
+
+    fn attributes(self) -> u32 {
+        let read_only = if self.read_only { k::MOUNT_ATTR_RDONLY } else { 0 };
+        read_only | if self.no_devices { k::MOUNT_ATTR_NODEV } else { 0 }
+    }
 }
 
 /// What a new filesystem is made of.
@@ -99,16 +117,17 @@ pub enum Op {
     /// A new filesystem as a detached tree: made here, attached elsewhere.
     Make(NewFs, Slot),
     /// Writes to `at` go to `upper`, reads fall through to `lower`; `work` is overlayfs's own. All four are names in the
-    /// working directory. `user` is for an overlay inside a user namespace (5.11).
+    /// working directory. Device nodes in it are dead. `user` is for an overlay inside a user namespace (5.11).
     Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool },
     /// A detached copy of the mount at a path, with rules of its own.
     Tree { from: CString, recursive: bool, rules: Rules, into: Slot },
     /// Ids in this tree are shifted as the user namespace behind the descriptor says (5.12).
     IdMap { tree: Slot, userns: RawFd, recursive: bool },
-    /// Attaches a detached tree at a path that is our own making.
-    Attach { tree: Slot, at: CString },
-    /// The same, at a path in an untrusted root (our `/`), made where it is missing. `rules` are those of the tree, for
-    /// kernels that cannot set them before; then `/proc` must be mounted.
+    /// Attaches a detached tree at a path that is our own making. `rules` are those of the tree, for kernels that cannot
+    /// set them before.
+    Attach { tree: Slot, at: CString, rules: Rules },
+    /// The same, at a path in an untrusted root (our `/`), made where it is missing. Where the rules come late, `/proc`
+    /// must be mounted.
     AttachIn { tree: Slot, at: InRoot, kind: Kind, links: Links, rules: Rules },
     /// Binds a file or directory onto another.
     Bind { from: CString, to: CString, recursive: bool },
@@ -165,14 +184,14 @@ impl Op {
                 let userns = Some(sys::borrow(*userns));
                 sys::mount_setattr(trees.get(*tree)?, *recursive, k::MOUNT_ATTR_IDMAP, 0, 0, userns)
             }
-            Op::Attach { tree, at } => sys::move_mount(trees.get(*tree)?, CWD, at),
+            Op::Attach { tree, at, rules } => {
+                sys::move_mount(trees.get(*tree)?, CWD, at)?;
+                if trees.is_late(*tree) { late_rules(at, *rules) } else { Ok(()) }
+            }
             Op::AttachIn { tree, at, kind, links, rules } => {
                 let place = at.open_or_make(root()?.as_fd(), *kind, *links)?;
                 sys::move_mount(trees.get(*tree)?, place.as_fd(), c"")?;
-                match trees.fds.get(*tree) {
-                    Some(fd) if fd & LATE != 0 => late_rules(fd & !LATE, *rules),
-                    _ => Ok(()),
-                }
+                if trees.is_late(*tree) { late_rules_of(trees.get(*tree)?, *rules) } else { Ok(()) }
             }
             Op::Bind { from, to, recursive } => {
                 let flags = k::MS_BIND | if *recursive { k::MS_REC } else { 0 };
@@ -260,7 +279,7 @@ fn overlay(lower: &CStr, upper: &CStr, work: &CStr, at: &CStr, user: bool, trees
     }
     // Inside a user namespace trusted.* attributes are out of reach: user.overlay.* take their place.
     options.push(if user { b",userxattr" } else { b"" });
-    let failure = match sys::mount(Some(c"overlay"), at, Some(c"overlay"), 0, Some(options.as_cstr()?)) {
+    let failure = match sys::mount(Some(c"overlay"), at, Some(c"overlay"), k::MS_NODEV, Some(options.as_cstr()?)) {
         Ok(()) => return Ok(()),
         Err(e) => e,
     };
@@ -308,13 +327,10 @@ impl Options {
 /// is but us. What cannot be made read-only then, because it lies on a mount below, is left out.
 fn tree(from: &CStr, recursive: bool, rules: Rules, into: Slot, trees: &mut Trees) -> io::Result<()> {
     let copy = sys::open_tree(CWD, from, recursive)?;
-    if rules == Rules::default() {
-        return trees.put(into, copy);
-    }
-    let set = if rules.read_only { k::MOUNT_ATTR_RDONLY } else { 0 };
-    match sys::mount_setattr(copy.as_fd(), recursive, set, 0, rules.propagation, None) {
+    match sys::mount_setattr(copy.as_fd(), recursive, rules.attributes(), 0, rules.propagation(), None) {
         Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-            let copy = if rules.read_only && recursive { sys::open_tree(CWD, from, false)? } else { copy };
+            let alone = recursive && rules.attributes() != 0;
+            let copy = if alone { sys::open_tree(CWD, from, false)? } else { copy };
             trees.put(into, copy)?;
             if let Some(fd) = trees.fds.get_mut(into) {
                 *fd |= LATE;
@@ -325,10 +341,18 @@ fn tree(from: &CStr, recursive: bool, rules: Rules, into: Slot, trees: &mut Tree
     }
 }
 
-/// Sets the rules of an attached tree through `/proc/self/fd`, which leads to the mount itself, whatever its path.
-fn late_rules(fd: RawFd, rules: Rules) -> io::Result<()> {
+/// Sets the rules of a tree that has just been attached at `path`.
+fn late_rules(path: &CStr, rules: Rules) -> io::Result<()> {
+    sys::mount(None, path, None, k::MS_REC | rules.propagation(), None)?;
+    // MS_RDONLY and MS_NODEV are the same bits as the attributes.
+    if rules.attributes() == 0 { Ok(()) } else { remount(path, rules.attributes()) }
+}
+
+/// The same through `/proc/self/fd`, which leads to the mount itself, whatever its path.
+fn late_rules_of(tree: BorrowedFd, rules: Rules) -> io::Result<()> {
     let mut path = Options::default();
     path.push(b"/proc/self/fd/");
+    let fd = tree.as_raw_fd();
     let mut divisor = 1_000_000_000;
     while divisor > 0 {
         if fd >= divisor || divisor == 1 {
@@ -336,11 +360,7 @@ fn late_rules(fd: RawFd, rules: Rules) -> io::Result<()> {
         }
         divisor /= 10;
     }
-    let path = path.as_cstr()?;
-    if rules.propagation != 0 {
-        sys::mount(None, path, None, k::MS_REC | rules.propagation, None)?;
-    }
-    if rules.read_only { remount(path, k::MS_RDONLY) } else { Ok(()) }
+    late_rules(path.as_cstr()?, rules)
 }
 
 /// The working directory becomes `/`; the old root is detached, so that no name and no `..` leads to it.
@@ -408,7 +428,7 @@ impl fmt::Display for Op {
             Op::Make(new, _) => write!(f, "{new} (detached)"),
             Op::Overlay { lower, upper, work, at, user } => write!(
                 f,
-                "mount -t overlay -o lowerdir={},upperdir={},workdir={}{} overlay {}",
+                "mount -t overlay -o nodev,lowerdir={},upperdir={},workdir={}{} overlay {}",
                 show(lower),
                 show(upper),
                 show(work),
@@ -448,17 +468,23 @@ impl fmt::Display for Op {
     }
 }
 
-/// The operations that fill `/dev`, when the new root is `/`: the nodes, the links.
+/// The operations that fill `/dev`, when the new root is `/` and a filesystem is mounted there: the nodes, the links.
 ///
-/// `bound` is for a user namespace, where `mknod` is refused: the nodes are then taken from these slots.
+/// Whoever may use `mknod` could make the host's disks there. So each node is bound onto itself while nodes are alive on
+/// that mount (a bind mount keeps the flags of that moment), and then the mount is told that its nodes are dead. In a user
+/// namespace, where the kernel does not let nodes live on such a mount at all, they come from these slots instead.
 pub fn devices(bound: Option<Slot>) -> Vec<Op> {
     let mut ops = Vec::new();
-    for (n, node) in dev::NODES.iter().enumerate() {
-        match bound {
-            None => ops.push(Op::Device(node)),
-            Some(first) => {
+    match bound {
+        None => {
+            ops.extend(dev::NODES.iter().map(Op::Device));
+            ops.extend(dev::NODES.iter().map(|node| Op::Pin(node.name.into())));
+            ops.push(Op::Remount(c"/dev".into(), k::MS_NOSUID | k::MS_NODEV));
+        }
+        Some(first) => {
+            for (node, tree) in dev::NODES.iter().zip(first..) {
                 ops.push(Op::File(node.name.into(), Vec::new()));
-                ops.push(Op::Attach { tree: first + n, at: node.name.into() });
+                ops.push(Op::Attach { tree, at: node.name.into(), rules: Rules::default() });
             }
         }
     }

@@ -31,7 +31,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     let (id, made_up) = names::fresh().doing("make up an id", "getrandom")?;
     let name = spec.name.clone().unwrap_or(made_up);
 
-    let root = open_root(&spec.root)?;
+    let root = sys::with_three_descriptors(|| open_root(&spec.root))?;
     let mut held = Held::default();
     let mut facts = facts(&spec, &asked, &root, id, &name)?;
     if asked.dry_run {
@@ -43,8 +43,8 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     let mut connected = connect(&spec, &mut facts, signals, &mut held)?;
     let entry = State::open()?.create(&name)?;
     trace.note("record", "the container has a name and a record");
-    let pid = std::process::id();
-    let ourselves = sys::pidfd_open(pid).doing("get a descriptor of ourselves", "pidfd_open")?;
+    let ourselves_pid = std::process::id();
+    let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;
     facts.parent = ourselves.as_raw_fd();
     prepare(&spec, &mut facts, &mut held)?;
     let files = Files::create(&asked, &facts.id)?;
@@ -52,17 +52,11 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     if spec.host_pid {
         sys::adopt_orphans().doing("become the parent of orphans", "prctl")?;
     }
-    let born = spawn::spawn(&plan, &mut trace).map_err(|e| files.withdraw(if_empty(e, &root, &spec.root)))?;
+    let beside = |pid| remember(&entry, &spec, &facts, (ourselves_pid, pid)).and_then(|()| files.started(pid));
+    let born = spawn::spawn(&plan, &mut trace, beside).map_err(|e| files.withdraw(if_empty(e, &root, &spec.root)))?;
     trace.sum();
     // The container has what it needs of these; held here, they would keep its pipes open.
     drop(held);
-    let started = remember(&entry, &spec, &facts, (pid, born.pid)).and_then(|()| files.started(born.pid));
-    if let Err(e) = started {
-        // Nobody would find it: it shall not run.
-        let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
-        let _ = sys::wait_pidfd(born.pidfd.as_fd());
-        return Err(files.withdraw(e));
-    }
     let ended = connected.run(&spec, &born, facts.parent, &name)?;
     if spec.host_pid {
         supervise::reap_orphans();
@@ -150,12 +144,23 @@ fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         },
         hosts: asked.add_host.iter().map(|text| spec::host(text)).collect::<Result<_>>()?,
         dns: asked.dns.iter().map(|text| spec::name_server(text)).collect::<Result<_>>()?,
-        limits: asked.ulimit.iter().map(|text| spec::limit(text)).collect::<Result<_>>()?,
+        limits: limits(&asked.ulimit)?,
         shm_size: asked.shm_size.as_deref().map_or(Ok(64 << 20), |text| spec::bytes(text, "--shm-size"))?,
         init: asked.init,
     };
     contradictions(&spec, asked)?;
     Ok(spec)
+}
+
+/// `--ulimit`s; of two for the same resource the last one wins.
+fn limits(texts: &[String]) -> Result<Vec<spec::Limit>> {
+    let mut limits: Vec<spec::Limit> = Vec::new();
+    for text in texts {
+        let limit = spec::limit(text)?;
+        limits.retain(|earlier| earlier.resource != limit.resource);
+        limits.push(limit);
+    }
+    Ok(limits)
 }
 
 /// ROOT as it was typed.
@@ -286,6 +291,7 @@ fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String, name: &str) -> Re
         resolv_conf,
         stdio,
         terminal: spec.terminal.then_some((-1, None)),
+        awaits_parent: asked.pidfile.is_some(),
         caller_is_root: way == Way::Plain && sys::all_ids_are_root(),
         parent: -1,
         init: (asked.init).then_some(-1),
@@ -338,6 +344,8 @@ fn mounted(spec: &Spec) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
 
 /// `RAMFS_MAGIC` (include/uapi/linux/magic.h); linux-raw-sys lacks it.
 const RAMFS_MAGIC: u64 = 0x8584_58f6;
+/// `PIPEFS_MAGIC` of the same list: pipes that have no name.
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
 const TMPFS_MAGIC: u64 = k::TMPFS_MAGIC as u64;
 
 /// Descriptors that must live until the child has its own copies.
@@ -374,7 +382,16 @@ fn connect(spec: &Spec, facts: &mut Facts, signals: OwnedFd, held: &mut Held) ->
     for number in 0..3 {
         let caller = sys::borrow(number);
         let place = number as usize;
-        if facts.stdio[place] != Stdio::Keep || !tty::is_terminal(caller) {
+        if facts.stdio[place] != Stdio::Keep {
+            continue;
+        }
+        let (uid, gid) = owner_outside(facts);
+        if !tty::is_terminal(caller) {
+            // So that /dev/stdout can be opened inside by who is not root. A nameless pipe is nobody's file; one with a
+            // name, or any other file, is the caller's to give (CVE-2026-88265).
+            if uid != 0 && sys::fs_magic(caller).is_ok_and(|magic| magic == PIPEFS_MAGIC) {
+                let _ = sys::fchown(caller, uid, gid);
+            }
             continue;
         }
         let (read, write) = sys::pipe().doing("make a pipe", "pipe2")?;
@@ -386,9 +403,7 @@ fn connect(spec: &Spec, facts: &mut Facts, signals: OwnedFd, held: &mut Held) ->
             outside.output.push(Pump::new(End::Ours(read), End::Caller(caller)));
             write
         };
-        let (uid, gid) = owner_outside(facts);
-        if (uid, gid) != (0, 0) {
-            // So that /dev/stdout can be opened inside; without the right to do so it stays as it is.
+        if uid != 0 {
             let _ = sys::fchown(theirs.as_fd(), uid, gid);
         }
         facts.stdio[place] = Stdio::Fd(held.keep(theirs));

@@ -22,8 +22,8 @@ use crate::sys;
 pub struct Report {
     /// Not 0 while the child lives in our memory. Rises with each step when somebody watches.
     pub alive: AtomicU32,
-    /// Becomes 1 when the parent has written the id maps.
-    pub maps: AtomicU32,
+    /// Becomes 1 when the parent has written the id maps and the container's record, 2 when it could not.
+    pub parent_ready: AtomicU32,
     /// How many steps are done.
     pub done: AtomicU32,
     /// Which operation of the next step is being done.
@@ -43,7 +43,7 @@ impl Report {
     pub fn new(steps: usize) -> Report {
         Report {
             alive: AtomicU32::new(1),
-            maps: AtomicU32::new(0),
+            parent_ready: AtomicU32::new(0),
             done: AtomicU32::new(0),
             op: AtomicU32::new(0),
             errno: AtomicI32::new(0),
@@ -88,7 +88,8 @@ pub fn run(orders: &mut Orders) -> ! {
         report.began.store(sys::now(), Ordering::Release);
     }
     let mut words = [0u8; 128];
-    let mut context = Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, maps: &report.maps };
+    let mut context =
+        Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, parent_ready: &report.parent_ready };
     for (n, step) in (0u32..).zip(orders.steps) {
         if let Some(errno) = orders.fault.fails(step.name) {
             fail(report, errno);

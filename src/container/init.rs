@@ -33,7 +33,7 @@ pub fn run(command: Vec<CString>, env: Vec<CString>) -> Result<u8> {
         slots: 0,
         map: None,
     };
-    let born = spawn::spawn(&plan, &mut Trace::new(false))?;
+    let born = spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(()))?;
     loop {
         let mut wanted =
             [sys::PollFd { fd: std::os::fd::AsRawFd::as_raw_fd(&signals), events: libc::POLLIN, revents: 0 }];

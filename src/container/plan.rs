@@ -76,6 +76,8 @@ pub struct Facts {
     pub terminal: Option<(RawFd, Option<k::winsize>)>,
     /// Every id of the caller is root's, and there is no user namespace: root inside needs no change of ids.
     pub caller_is_root: bool,
+    /// The command may not start before the parent has written a file (`--pidfile`).
+    pub awaits_parent: bool,
     /// The parent's own pidfd.
     pub parent: RawFd,
     /// ctr's own binary, for `--init`.
@@ -132,6 +134,9 @@ const ETC: Slot = 5;
 const DEVICES: Slot = ETC + 3;
 const FIRST_HOST: Slot = DEVICES + rootfs::dev::NODES.len();
 
+/// What holds for a directory that is the root itself (an overlay of ours is mounted that way).
+const WRITABLE: Rules = Rules { read_only: false, no_devices: true, slave: false };
+
 /// The three files that ctr supplies.
 const ETC_NAMES: [&CStr; 3] = [c"hostname", c"hosts", c"resolv.conf"];
 
@@ -187,7 +192,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
                     Op::EnterMounts(mounts),
                 ],
             ));
-            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitMaps]));
+            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent]));
             inner.push(step(
                 "private",
                 "no mount of ours is seen outside, and none from outside in here",
@@ -197,11 +202,14 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             inner.push(step(
                 "attach",
                 "the root that was built aside",
-                vec![tree(Tree::Attach { tree: ROOT, at: c(&facts.stage) }), tree(Tree::Enter(c(&facts.stage)))],
+                vec![
+                    tree(Tree::Attach { tree: ROOT, at: c(&facts.stage), rules: Rules::default() }),
+                    tree(Tree::Enter(c(&facts.stage))),
+                ],
             ));
         }
         Way::Alone { .. } => {
-            inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitMaps]));
+            inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent]));
             inner.push(step(
                 "private",
                 "no mount of ours is seen outside, and none from outside in here",
@@ -254,8 +262,8 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         Way::Shifted { userns, .. } => Some(tree(Tree::IdMap { tree: slot, userns, recursive })),
         _ => None,
     };
-    let copy = |from: &Path, into: Slot, recursive: bool| {
-        let plain = Tree::Tree { from: c(from), recursive, rules: Rules::default(), into };
+    let copy = |from: &Path, into: Slot, recursive: bool, rules: Rules| {
+        let plain = Tree::Tree { from: c(from), recursive, rules, into };
         [Some(tree(plain)), shift(into, recursive)].into_iter().flatten().collect::<Vec<_>>()
     };
     let (from, why) = match &spec.root {
@@ -263,10 +271,15 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         Root::Dir(path) if spec.writable_root => (path.as_path(), "the directory itself, to write to"),
         Root::Dir(path) => (path.as_path(), "the directory, to look at: nothing will be written to it"),
     };
-    steps.push(step("root", why, copy(from, if spec.writable_root { ROOT } else { LOWER }, spec.writable_root)));
+    let (slot, rules_of_root) = if spec.writable_root { (ROOT, WRITABLE) } else { (LOWER, Rules::default()) };
+    steps.push(step("root", why, copy(from, slot, spec.writable_root, rules_of_root)));
     if !facts.host_mounts.is_empty() {
-        let ops =
-            facts.host_mounts.iter().zip(FIRST_HOST..).flat_map(|(path, slot)| copy(path, slot, false)).collect();
+        let ops = facts
+            .host_mounts
+            .iter()
+            .zip(FIRST_HOST..)
+            .flat_map(|(path, slot)| copy(path, slot, false, Rules::default()))
+            .collect();
         steps.push(step("host-mounts", "the filesystems that are mounted below it", ops));
     }
     if !spec.volumes.is_empty() {
@@ -287,7 +300,7 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
 
 /// What holds for a volume's mounts.
 fn rules(volume: &Volume) -> Rules {
-    Rules { read_only: volume.read_only, propagation: volume.propagation }
+    Rules { read_only: volume.read_only, no_devices: true, slave: volume.slave }
 }
 
 /// In a user namespace the kernel lets proc and sysfs be mounted, and device nodes be used, only while the host's are
@@ -302,7 +315,7 @@ fn early(spec: &Spec) -> Step {
         tree(Tree::Tree {
             from: c"/sys".into(),
             recursive: true,
-            rules: Rules { read_only: true, propagation: k::MS_PRIVATE },
+            rules: Rules { read_only: true, ..Rules::default() },
             into: SYS,
         })
     });
@@ -345,7 +358,7 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         steps.push(step(
             "root-mount",
             "a mount that can become /",
-            vec![tree(Tree::Attach { tree: ROOT, at: c"root".into() })],
+            vec![tree(Tree::Attach { tree: ROOT, at: c"root".into(), rules: WRITABLE })],
         ));
         return steps;
     }
@@ -373,14 +386,17 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         "overlay",
         "reads fall through to the image, writes do not",
         // One directory is enough: overlayfs keeps what it covers.
-        vec![tree(Tree::Attach { tree: LOWER, at: c"root".into() }), over("root", "upper", "work", c"root".into())],
+        vec![
+            tree(Tree::Attach { tree: LOWER, at: c"root".into(), rules: Rules::default() }),
+            over("root", "upper", "work", c"root".into()),
+        ],
     ));
     if !facts.host_mounts.is_empty() {
         let mut ops = Vec::new();
         for ((path, slot), n) in facts.host_mounts.iter().zip(FIRST_HOST..).zip(0..) {
             let [lower, upper, work] = ["lower", "upper", "work"].map(|name| format!("{name}{n}"));
             ops.extend([&lower, &upper, &work].map(|name| dir(name, 0o755)));
-            ops.push(tree(Tree::Attach { tree: slot, at: c(&lower) }));
+            ops.push(tree(Tree::Attach { tree: slot, at: c(&lower), rules: Rules::default() }));
             let below = path.strip_prefix("/").unwrap_or(path);
             ops.push(over(&lower, &upper, &work, c(Path::new("root").join(below))));
         }
@@ -467,7 +483,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         ],
     ));
     let shm = if spec.host_ipc {
-        tree(Tree::Attach { tree: SHM, at: c"/dev/shm".into() })
+        tree(Tree::Attach { tree: SHM, at: c"/dev/shm".into(), rules: Rules::default() })
     } else {
         mount(c"tmpfs", PLAIN, &format!("mode=1777,size={}", spec.shm_size), c"/dev/shm")
     };
@@ -554,22 +570,21 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         None => step("stdio", "the three standard descriptors", vec![Op::Stdio(facts.stdio)]),
     };
     inner.push(stdio);
-    if spec.read_only {
-        let mut ops = vec![tree(Tree::Remount(c"/".into(), k::MS_RDONLY))];
-        ops.extend(facts.host_mounts.iter().map(|path| tree(Tree::Remount(c(path), k::MS_RDONLY))));
-        inner.push(step("read-only", "nothing can be written but volumes and tmpfs", ops));
-    }
-    let mut limits: Vec<Op> = spec.limits.iter().map(|limit| Op::Limit(*limit)).collect();
-    if !limits.is_empty() {
-        limits.reverse();
-        inner.push(step("limits", "resource limits", limits));
-    }
     if !spec.workdir.is_root() {
         inner.push(step(
             "workdir",
             "where it starts, never outside of the root",
             vec![tree(Tree::WorkDir(spec.workdir.clone()))],
         ));
+    }
+    if spec.read_only {
+        let mut ops = vec![tree(Tree::Remount(c"/".into(), k::MS_RDONLY))];
+        ops.extend(facts.host_mounts.iter().map(|path| tree(Tree::Remount(c(path), k::MS_RDONLY))));
+        inner.push(step("read-only", "nothing can be written but volumes and tmpfs", ops));
+    }
+    let limits: Vec<Op> = spec.limits.iter().map(|limit| Op::Limit(*limit)).collect();
+    if !limits.is_empty() {
+        inner.push(step("limits", "resource limits", limits));
     }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(caps::DEFAULT)]));
@@ -579,6 +594,9 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     let kept = if user.uid == 0 { caps::DEFAULT } else { 0 };
     inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(kept)]));
     inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+    if facts.awaits_parent {
+        inner.push(step("pidfile", "ctr has written its pid down", vec![Op::AwaitParent]));
+    }
     inner.push(step("guard", "it does not outlive ctr", vec![Op::Guard(facts.parent), Op::Signals]));
     inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));
     inner.push(step("exec", "from here on it is the user's program", vec![Op::Exec(program(spec, facts))]));
@@ -650,6 +668,7 @@ mod tests {
             stdio: [Stdio::Null, Stdio::Keep, Stdio::Keep],
             terminal: None,
             caller_is_root: true,
+            awaits_parent: false,
             parent: -1,
             init: None,
             volume_kinds: Vec::new(),

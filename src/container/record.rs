@@ -7,12 +7,12 @@
 //! lives as long as the ctr that started it holds the lock on its directory (`flock(2)`), which the kernel ends with
 //! the process: whether a record is stale is asked of the kernel, never read from a file. Every command that opens the
 //! state first takes away what dead ones left; all else that a container has (mounts, links, processes) lives in
-//! namespaces that die with it. Making and taking away happen under a lock on `containers/` itself.
+//! namespaces that die with it.
 //!
 //! The container's root is built on its directory, in a mount namespace of its own: nothing of that is seen here.
 
 use std::env;
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +26,9 @@ use crate::sys;
 
 /// The first line of every record.
 const VERSION: &str = "ctr 1";
+
+/// How often a directory is made again that somebody took away.
+const TRIES: usize = 100;
 
 /// Where containers are remembered until the next boot.
 #[derive(Debug)]
@@ -97,13 +100,12 @@ impl State {
                 return Err(Error::new("use the state folder", path.display(), cause).hint(Some(hint)));
             }
         }
-        sys::lock(containers.as_fd(), true).doing("lock the state folder", path.display())?;
         let state = State { path, containers };
         state.reclaim().doing("look through the state folder", state.path.display())?;
         Ok(state)
     }
 
-    /// Removes every container directory whose ctr is dead. Needs the lock.
+    /// Removes every container directory whose ctr is dead.
     fn reclaim(&self) -> io::Result<()> {
         for name in names(&self.containers)? {
             let Ok(dir) =
@@ -119,35 +121,49 @@ impl State {
         Ok(())
     }
 
-    /// Makes the directory of a new container and locks it; a name that is taken is an error. Gives the state back to
-    /// other commands.
+    /// Makes the directory of a new container and locks it; a name that is taken is an error.
+    ///
+    /// Between making and locking, another command that looks for what dead ones left may take the directory for such
+    /// and remove it. Whoever holds the lock on a directory that is still there has won; otherwise it is made again.
     pub fn create(self, name: &str) -> Result<Entry> {
         let path = self.path.join(name);
         let name = CString::new(name).map_err(|_| Error::usage("bad name: it has a NUL byte in it"))?;
-        match sys::mkdir(self.containers.as_fd(), &name, 0o700) {
-            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
-                let by = read_value(&path.join("record"), "pid").map_or(String::new(), |pid| format!(" (pid {pid})"));
-                return Err(Error::usage(format_args!(
-                    "the name {} is taken by a container that runs{by}: choose another with --name",
-                    name.to_string_lossy()
-                )));
+        for _ in 0..TRIES {
+            match sys::mkdir(self.containers.as_fd(), &name, 0o700) {
+                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
+                    let pid = read_value(&path.join("record"), "pid");
+                    let by = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+                    return Err(Error::usage(format_args!(
+                        "the name {} is taken by a container that runs{by}: choose another with --name",
+                        name.to_string_lossy()
+                    )));
+                }
+                made => made.doing("remember the container", path.display())?,
             }
-            made => made.doing("remember the container", path.display())?,
+            match self.lock(&name) {
+                Ok(Some(dir)) => return Ok(Entry { name, path, containers: self.containers, dir }),
+                Ok(None) => {}
+                Err(e) => {
+                    let _ = sys::unlink(self.containers.as_fd(), &name, true);
+                    return Err(Error::new("lock the container's record", path.display(), e));
+                }
+            }
         }
-        let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
-        let locked = sys::openat(self.containers.as_fd(), &name, flags, 0)
-            .and_then(|dir| sys::lock(dir.as_fd(), false).map(|()| dir));
-        let dir = match locked {
-            Ok(dir) => dir,
-            Err(e) => {
-                let _ = sys::unlink(self.containers.as_fd(), &name, true);
-                return Err(Error::new("lock the container's record", path.display(), e));
-            }
+        Err(Error::new("remember the container", path.display(), io::Error::from_raw_os_error(libc::EAGAIN)))
+    }
+
+    /// Locks a directory that was just made; None if somebody has taken it away meanwhile.
+    fn lock(&self, name: &CStr) -> io::Result<Option<OwnedFd>> {
+        let dir = match sys::openat(self.containers.as_fd(), name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            opened => opened?,
         };
-        let unlocked = sys::unlock(self.containers.as_fd());
-        let entry = Entry { name, path, containers: self.containers, dir };
-        unlocked.doing("unlock the state folder", entry.path.display())?;
-        Ok(entry)
+        match sys::lock(dir.as_fd(), true) {
+            Err(e) if e.raw_os_error() == Some(libc::EWOULDBLOCK) => return Ok(None),
+            done => done?,
+        }
+        // A removed directory has no name left.
+        Ok((sys::fstat(dir.as_fd())?.st_nlink > 0).then_some(dir))
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{procfs, sys};
 const STACK: usize = 64 * 1024;
 
 /// How often, in milliseconds, we look whether somebody wants us to stop.
-const LOOK: u32 = 250;
+const LOOK: u32 = 500;
 
 /// A process that has become the user's program.
 #[derive(Debug)]
@@ -42,18 +42,24 @@ pub struct Born {
 }
 
 /// Walks the whole plan. On an error nothing of the container is left but its state, which the caller owns.
-pub fn spawn(plan: &Plan, trace: &mut Trace) -> Result<Born> {
+///
+/// `beside` is done while the child is on its way: it is told the child's pid. What must be done before the command
+/// starts needs a step that waits for it (`AwaitParent`).
+pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<()>) -> Result<Born> {
     let mut fds = vec![-1; plan.slots];
     let report = Report::new(plan.inner.len());
-    let result = outer(plan, &mut fds, &report, trace).and_then(|()| inner(plan, &mut fds.clone(), &report, trace));
-    // The copies that the container needed are mounted in it now, and the others must not pin the host's filesystems.
-    Trees::numbers(&fds).map(sys::adopt).for_each(drop);
+    let result =
+        outer(plan, &mut fds, &report, trace).and_then(|()| inner(plan, &mut fds.clone(), &report, trace, beside));
+    if result.is_err() {
+        Trees::numbers(&fds).map(sys::adopt).for_each(drop);
+    }
+    // Otherwise they stay open: the container holds the same mounts, and lives as long as we do.
     result
 }
 
 fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> Result<()> {
     let mut words = [0; 128];
-    let mut context = Context { trees: Trees { fds, words: &mut words }, maps: &report.maps };
+    let mut context = Context { trees: Trees { fds, words: &mut words }, parent_ready: &report.parent_ready };
     let fault = Fault::wanted(&plan.outer);
     for step in &plan.outer {
         if let Some(errno) = fault.fails(step.name) {
@@ -94,7 +100,13 @@ fn failed(step: &Step, at: usize, cause: io::Error, words: Option<String>) -> Er
     Error::new(format_args!("set up the container, step {:?}", step.name), call, cause).hint(advice)
 }
 
-fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> Result<Born> {
+fn inner(
+    plan: &Plan,
+    fds: &mut [RawFd],
+    report: &Report,
+    trace: &mut Trace,
+    beside: impl FnOnce(u32) -> Result<()>,
+) -> Result<Born> {
     let proc = plan.map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
     let mut orders = Orders {
         steps: &plan.inner,
@@ -109,27 +121,32 @@ fn inner(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
         Error::new("make the container's namespaces", "clone3", e).hint(advice)
     })?;
     let mapped = match (plan.map, &proc) {
-        (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid),
+        (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid).map_err(|cause| {
+            let advice = hint("maps", cause.raw_os_error().unwrap_or(0));
+            Error::new("write the container's id maps", "uid_map, gid_map", cause).hint(advice)
+        }),
         _ => Ok(()),
     };
-    report.maps.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release);
-    if plan.map.is_some() {
-        let _ = sys::futex_wake(&report.maps);
+    let ready = mapped.and_then(|()| beside(born.pid));
+    report.parent_ready.store(if ready.is_ok() { 1 } else { 2 }, Ordering::Release);
+    if plan.inner.iter().flat_map(|step| &step.ops).any(|op| matches!(op, Op::AwaitParent)) {
+        let _ = sys::futex_wake(&report.parent_ready);
+    }
+    if ready.is_err() {
+        // It may not have waited for us, and nobody would find it.
+        let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
     }
     let interrupted = watch(plan, &born, report, trace);
     // The child has left our memory: only now may the stack and the orders go.
     drop(stack);
     let done = report.done.load(Ordering::Acquire) as usize;
     let errno = report.errno.load(Ordering::Acquire);
-    if errno == 0 && done + 1 == plan.inner.len() {
+    if errno == 0 && done + 1 == plan.inner.len() && ready.is_ok() {
         trace.note("exec", plan.inner.last().map_or("", |step| step.why));
         return Ok(born);
     }
     let ended = sys::wait_pidfd(born.pidfd.as_fd());
-    if let Err(cause) = mapped {
-        let errno = cause.raw_os_error().unwrap_or(0);
-        return Err(Error::new("write the container's id maps", "uid_map, gid_map", cause).hint(hint("maps", errno)));
-    }
+    ready?;
     let step = plan.inner.get(done);
     match (step, errno) {
         (Some(step), 0) => {
@@ -257,13 +274,13 @@ pub fn companion(steps: Vec<Step>) -> io::Result<Born> {
 /// A user namespace with these ids, for shifting mounts: a process that only exists to own it, gone when this returns.
 pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<OwnedFd> {
     let report = Report::new(1);
-    let steps = [super::step::step("maps", "", vec![Op::AwaitMaps])];
+    let steps = [super::step::step("maps", "", vec![Op::AwaitParent])];
     let mut orders = Orders { steps: &steps, report: &report, fds: &mut [], watched: false, fault: Fault::none() };
     let mut stack = new_stack();
     let born = clone3(k::CLONE_NEWUSER, &mut stack, &mut orders, &report)?;
     let namespace = map.write(proc, born.pid).and_then(|()| crate::idmap::namespace_of(proc, born.pid));
-    report.maps.store(1, Ordering::Release);
-    let _ = sys::futex_wake(&report.maps);
+    report.parent_ready.store(1, Ordering::Release);
+    let _ = sys::futex_wake(&report.parent_ready);
     let ended = sys::wait_pidfd(born.pidfd.as_fd());
     drop(stack);
     ended.and(namespace)
@@ -281,8 +298,8 @@ pub fn attempt(namespaces: u32, steps: &[Step], map: Option<crate::idmap::IdMap>
         (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid),
         _ => Ok(()),
     };
-    report.maps.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release);
-    let _ = sys::futex_wake(&report.maps);
+    report.parent_ready.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release);
+    let _ = sys::futex_wake(&report.parent_ready);
     while report.alive.load(Ordering::Acquire) != 0 {
         let _ = sys::futex_wait(&report.alive, 1, LOOK);
     }

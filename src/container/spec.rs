@@ -51,8 +51,8 @@ pub struct Volume {
     pub read_only: bool,
     /// With what is mounted below it.
     pub recursive: bool,
-    /// `MS_PRIVATE`, or `MS_SLAVE` to see what the host mounts below it later.
-    pub propagation: u32,
+    /// It shows what the host mounts below it later. Nothing ever travels to the host.
+    pub slave: bool,
 }
 
 /// A fresh tmpfs inside.
@@ -219,29 +219,24 @@ pub fn volume(text: &str) -> Result<Volume> {
     if from.is_empty() || to.is_empty() {
         return Err(Error::usage(format_args!("bad -v {text:?}: it is SRC:DST or SRC:DST:ro")));
     }
-    let mut volume = Volume {
-        from: outside(from, "-v")?,
-        to: target(to, "-v")?,
-        read_only: false,
-        recursive: true,
-        propagation: k::MS_PRIVATE,
-    };
+    let mut volume =
+        Volume { from: outside(from, "-v")?, to: target(to, "-v")?, read_only: false, recursive: true, slave: false };
     for option in options.unwrap_or_default().split(',').filter(|o| !o.is_empty()) {
         match option {
             "ro" => volume.read_only = true,
             "rw" => volume.read_only = false,
             "z" | "Z" => {} // SELinux relabelling: nothing to do where no label is set.
-            other => volume.propagation = propagation(other, "-v", text)?,
+            other => volume.slave = is_slave(other, "-v", text)?,
         }
     }
     Ok(volume)
 }
 
 /// Only what cannot carry a mount back to the host.
-fn propagation(word: &str, option: &str, text: &str) -> Result<u32> {
+fn is_slave(word: &str, option: &str, text: &str) -> Result<bool> {
     match word {
-        "private" | "rprivate" => Ok(k::MS_PRIVATE),
-        "slave" | "rslave" => Ok(k::MS_SLAVE),
+        "private" | "rprivate" => Ok(false),
+        "slave" | "rslave" => Ok(true),
         _ => Err(Error::usage(format_args!(
             "bad {option} {text:?}: {word:?} is none of ro, rw, private, rprivate, slave, rslave"
         ))),
@@ -261,7 +256,7 @@ pub enum Mount {
 pub fn mount(text: &str) -> Result<Mount> {
     let bad = |why: String| Error::usage(format_args!("bad --mount {text:?}: {why}"));
     let (mut kind, mut from, mut to, mut read_only, mut recursive) = ("bind", None, None, false, true);
-    let (mut spread, mut size, mut mode) = (k::MS_PRIVATE, None, None);
+    let (mut slave, mut size, mut mode) = (false, None, None);
     for word in text.split(',') {
         let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
         let needed = || value.filter(|v| !v.is_empty()).ok_or_else(|| bad(format!("{key} needs a value")));
@@ -276,7 +271,7 @@ pub fn mount(text: &str) -> Result<Mount> {
             "target" | "dst" | "destination" => to = Some(needed()?),
             "readonly" | "ro" => read_only = flag()?,
             "bind-nonrecursive" => recursive = !flag()?,
-            "bind-propagation" => spread = propagation(needed()?, "--mount", text)?,
+            "bind-propagation" => slave = is_slave(needed()?, "--mount", text)?,
             "tmpfs-size" => size = Some(bytes(needed()?, "--mount tmpfs-size")?),
             "tmpfs-mode" => {
                 mode = Some(octal(needed()?).ok_or_else(|| bad("tmpfs-mode is octal, such as 1777".into()))?);
@@ -289,7 +284,7 @@ pub fn mount(text: &str) -> Result<Mount> {
     match kind {
         "bind" if size.is_none() && mode.is_none() => {
             let from = outside(from.ok_or_else(|| bad("source= is missing".into()))?, "--mount")?;
-            Ok(Mount::Volume(Volume { from, to, read_only, recursive, propagation: spread }))
+            Ok(Mount::Volume(Volume { from, to, read_only, recursive, slave }))
         }
         "tmpfs" if from.is_none() => {
             let mut data = format!("mode={:o}", mode.unwrap_or(0o1777));
@@ -320,8 +315,8 @@ pub fn tmpfs(text: &str) -> Result<Tmpfs> {
             "noexec" => flags |= k::MS_NOEXEC,
             "suid" => flags &= !k::MS_NOSUID,
             "nosuid" => flags |= k::MS_NOSUID,
-            "dev" => flags &= !k::MS_NODEV,
-            "nodev" => flags |= k::MS_NODEV,
+            "nodev" => {}
+            "dev" => return Err(bad("device nodes stay dead until there are device rules")),
             _ => {
                 let (key, value) =
                     option.split_once('=').ok_or_else(|| bad("an option is KEY=VALUE or ro, exec, …"))?;
@@ -337,7 +332,7 @@ pub fn tmpfs(text: &str) -> Result<Tmpfs> {
                     }
                     _ => {
                         return Err(bad(
-                            "options are size, mode, uid, gid, nr_inodes, ro, rw, exec, suid, dev and no…",
+                            "options are size, mode, uid, gid, nr_inodes, ro, rw, exec, noexec, suid, nosuid",
                         ));
                     }
                 }
@@ -452,7 +447,7 @@ mod tests {
         let v = volume("/a:/b").unwrap();
         assert_eq!((v.from.to_str(), v.to.to_string().as_str(), v.read_only), (Some("/a"), "/b", false));
         assert!(volume("/a:/b/../c:ro").unwrap().read_only);
-        assert_eq!(volume("/a:/b:ro,rslave").unwrap().propagation, k::MS_SLAVE);
+        assert!(volume("/a:/b:ro,rslave").unwrap().slave);
         assert!(volume("./a:/b").unwrap().from.is_absolute());
         for bad in
             ["", "/a", ":", "/a:", ":/b", "/a:b", "/a:/", "/a:/..", "a:/b", "/a:/b:shared", "/a:/b:ro:x", "/a:/b:wo"]

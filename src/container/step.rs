@@ -17,7 +17,7 @@ use rootfs::Trees;
 use super::spec::Limit;
 use crate::{caps, sys};
 
-/// How long the child waits for its parent to write the id maps, in milliseconds.
+/// How long the child waits for its parent to do its part, in milliseconds.
 const PATIENCE: u32 = 10_000;
 
 /// Operations that belong together, with a name for errors and tests and the reason for readers.
@@ -112,8 +112,8 @@ pub const INIT: &CStr = c"ctr-init";
 pub enum Op {
     /// Files and mounts.
     Tree(rootfs::Op),
-    /// Wait until the parent has written the id maps of our user namespace.
-    AwaitMaps,
+    /// Wait until the parent has written the id maps of our user namespace, and what else must be there before us.
+    AwaitParent,
     /// Back to the mount namespace behind this descriptor.
     EnterMounts(RawFd),
     /// A prepared rtnetlink request.
@@ -155,8 +155,8 @@ pub enum Op {
 pub struct Context<'a> {
     /// Detached mounts.
     pub trees: Trees<'a>,
-    /// Becomes 1 when the parent has written the id maps.
-    pub maps: &'a AtomicU32,
+    /// Becomes 1 when the parent has done its part, 2 when it could not.
+    pub parent_ready: &'a AtomicU32,
 }
 
 impl Op {
@@ -167,7 +167,7 @@ impl Op {
     pub fn run(&self, context: &mut Context) -> io::Result<()> {
         match self {
             Op::Tree(op) => op.run(&mut context.trees),
-            Op::AwaitMaps => await_maps(context.maps),
+            Op::AwaitParent => await_parent(context.parent_ready),
             Op::EnterMounts(fd) => sys::setns(sys::borrow(*fd)),
             Op::Netlink(message) => netlink::transact(message),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
@@ -205,14 +205,14 @@ impl Op {
     }
 }
 
-fn await_maps(maps: &AtomicU32) -> io::Result<()> {
-    if maps.load(Ordering::Acquire) == 0 {
-        match sys::futex_wait(maps, 0, PATIENCE) {
+fn await_parent(ready: &AtomicU32) -> io::Result<()> {
+    if ready.load(Ordering::Acquire) == 0 {
+        match sys::futex_wait(ready, 0, PATIENCE) {
             Err(e) if e.raw_os_error() != Some(libc::EAGAIN) => return Err(e),
             _ => {}
         }
     }
-    if maps.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ECANCELED)) }
+    if ready.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ECANCELED)) }
 }
 
 fn terminal(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>) -> io::Result<()> {
@@ -312,7 +312,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Op::Tree(op) => op.fmt(f),
-            Op::AwaitMaps => write!(f, "wait for uid_map and gid_map"),
+            Op::AwaitParent => write!(f, "wait for ctr"),
             Op::EnterMounts(_) => write!(f, "setns mount"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
             Op::Hostname(name) => write!(f, "hostname {name}"),

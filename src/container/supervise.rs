@@ -132,11 +132,9 @@ pub struct Outside {
 
 /// Blocks every signal for good and gives a descriptor to read them from.
 pub fn take_signals() -> Result<OwnedFd> {
-    // SIGCHLD must not be ignored (a caller may have left it so: children would vanish unseen), and the others that
-    // callers like to ignore (nohup, background jobs of a shell, Python) are to be heard, and to be default inside.
-    for signal in [libc::SIGCHLD, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGPIPE] {
-        sys::default_signal(signal).doing("set signals up", "sigaction")?;
-    }
+    // Who ignores SIGCHLD never learns how a child ended. Other signals that our caller ignores (nohup, a shell's
+    // background jobs) stay ignored inside, as in any program that is started: `nohup ctr run …` outlives the terminal.
+    sys::default_signal(libc::SIGCHLD).doing("set signals up", "sigaction")?;
     sys::block_signals(sys::SignalSet::MAX).doing("block signals", "sigprocmask")?;
     // SIGPIPE stays blocked and unread: a write to a closed pipe is EPIPE then, and that is enough.
     let set = sys::SignalSet::MAX & !sys::signal_bit(libc::SIGPIPE) & !sys::signal_bit(libc::SIGCHLD);

@@ -1,5 +1,6 @@
 #!/bin/sh
 # alone.sh COMMAND…: runs it where nothing else on this machine can disturb a comparison of "before" and "after", and it
-# can disturb nothing else: mount, pid and network namespaces of its own, with a fresh /proc, and a tmpfs on /run.
+# can disturb nothing else: mount, pid and network namespaces of its own, with a fresh /proc, and a tmpfs on /run. Mounts
+# are shared in there, as systemd leaves them on most hosts: what must not travel has a way to travel.
 exec unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private sh -c '
-    mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"' sh "$@"
+    mount -t tmpfs -o mode=755 tmpfs /run && mount --make-rshared / && exec "$@"' sh "$@"

@@ -4,5 +4,12 @@
 //! ([`support::Host`]): mounts, links, cgroups, processes, ctr's files. Run by scripts/check, one test at a time.
 #![allow(missing_docs, clippy::pedantic)]
 
+mod errors;
+mod faults;
+mod hostile;
+mod kills;
+mod options;
 mod readme;
+mod rootless;
 mod support;
+mod tracer;

@@ -1,0 +1,195 @@
+//! `kill -9` at any moment: what belongs to the container dies by itself, and the next ctr command finds a clean host or
+//! makes it one.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::support::{Host, Scratch, busybox, busybox_root, ctr, ctr_fault_path, within};
+use crate::tracer::{Hit, Shot, Traced, settings, terminal, trace};
+
+/// One way of running a container, with what it needs.
+pub struct Way {
+    pub name: &'static str,
+    pub place: Scratch,
+    pub options: Vec<String>,
+    pub root: String,
+    /// With a terminal as standard input.
+    pub tty: bool,
+    /// As whom; root otherwise.
+    pub user: Option<u32>,
+}
+
+impl Way {
+    fn new(name: &'static str, options: &[&str]) -> Way {
+        let words = options.iter().map(|&o| o.to_owned()).collect();
+        let place = Scratch::new(&format!("way-{}", name.replace(' ', "-")));
+        Way { name, place, options: words, root: busybox().to_owned(), tty: false, user: None }
+    }
+
+    /// All of them: every step there is, is in one of these.
+    pub fn all() -> Vec<Way> {
+        let mut plain = Way::new("plain", &["-w", "/made/for/it"]);
+        let mut all =
+            vec![Way::new("options", &["--tmpfs=/t", "--read-only", "-u33", "--ulimit=nofile=99", "--init"])];
+        let volume = all[0].place.join("volume");
+        fs::create_dir(&volume).unwrap();
+        all[0].options.extend(["-v".into(), format!("{}:/v", volume.display()), "-w/v".into(), "--ipc=host".into()]);
+        plain.options.push(format!("--cidfile={}", plain.place.join("cid").display()));
+        plain.options.push(format!("--pidfile={}", plain.place.join("pid").display()));
+        all.push(plain);
+        all.push(Way::new("userns", &["--userns=auto"]));
+        for (name, options) in [("rw", &["--rw"][..]), ("userns rw", &["--userns=auto", "--rw"])] {
+            let mut way = Way::new(name, options);
+            let root = way.place.join("root");
+            busybox_root(&root);
+            way.root = root.display().to_string();
+            all.push(way);
+        }
+        all.push(Way { tty: true, ..Way::new("tty", &["-it"]) });
+        all.push(Way { root: "host".into(), ..Way::new("host", &[]) });
+        all.push(Way { root: "host".into(), ..Way::new("userns host", &["--userns=auto"]) });
+        let mut alone = Way::new("rootless", &[]);
+        let root = alone.place.join("root");
+        busybox_root(&root);
+        alone.root = root.display().to_string();
+        alone.user = Some(12345);
+        std::os::unix::fs::chown(alone.place.path(), Some(12345), Some(12345)).unwrap();
+        all.push(alone);
+        all
+    }
+
+    pub fn named(name: &str) -> Way {
+        Way::all().into_iter().find(|w| w.name == name).unwrap()
+    }
+
+    /// The command, with its standard input. The terminal is for the caller to hold.
+    pub fn command(&self, binary: &PathBuf, words: &[&str]) -> (Command, Option<(fs::File, fs::File)>) {
+        for file in ["cid", "pid"] {
+            let _ = fs::remove_file(self.place.join(file));
+        }
+        let mut command = Command::new(binary);
+        command.arg("run").args(&self.options).arg(&self.root).args(words);
+        self.dress(&mut command);
+        let terminal = self.tty.then(terminal);
+        command.stdin(terminal.as_ref().map_or(Stdio::null(), |(_, t)| Stdio::from(t.try_clone().unwrap())));
+        (command, terminal)
+    }
+
+    fn dress(&self, command: &mut Command) {
+        command.env("XDG_RUNTIME_DIR", self.place.path());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+    }
+
+    /// The next ctr command, and what must be true after it.
+    #[track_caller]
+    pub fn clean_after_the_next(&self, host: &Host, what: &str) {
+        let mut next = ctr(["run", "--name=next", &self.root, "true"]);
+        self.dress(&mut next);
+        let done = within(&mut next);
+        assert!(done.code == 0 && done.err.is_empty(), "{}: the command after {what}: {done:#?}", self.name);
+        host.same_still();
+        let left: Vec<_> = fs::read_dir(self.place.join("ctr/containers")).into_iter().flatten().flatten().collect();
+        assert!(left.is_empty(), "{} after {what}: {left:?}", self.name);
+    }
+
+    /// Runs it to its end; nothing may hang, and a terminal must be as it was.
+    #[track_caller]
+    pub fn trace(&self, binary: &PathBuf, words: &[&str], env: Option<(&str, &str)>, shot: Option<Shot>) -> Traced {
+        let (mut command, terminal) = self.command(binary, words);
+        command.envs(env);
+        let before = terminal.as_ref().map(|(_, t)| settings(t));
+        let traced = trace(&mut command, shot);
+        assert!(!traced.hung, "{} hangs: {env:?} {shot:?} {traced:#?}", self.name);
+        let bug = traced.done.err.contains("bug in ctr") || traced.done.err.contains("panicked");
+        assert!(!bug, "{}: {env:?} {shot:?} {traced:#?}", self.name);
+        assert_eq!(terminal.as_ref().map(|(_, t)| settings(t)), before, "{}: {env:?} {shot:?}", self.name);
+        traced
+    }
+
+    /// The steps that --dry-run names.
+    pub fn steps(&self) -> Vec<String> {
+        let (mut command, _terminal) = self.command(&ctr_fault_path(), &["true"]);
+        command.args::<[&str; 0], _>([]);
+        let words: Vec<_> = command.get_args().skip(1).map(ToOwned::to_owned).collect();
+        let mut dry = Command::new(ctr_fault_path());
+        dry.args(["run", "--dry-run"]).args(words);
+        self.dress(&mut dry);
+        let terminal = terminal();
+        let done = dry.stdin(Stdio::from(terminal.1)).output().unwrap();
+        assert!(done.status.success(), "{}: {}", self.name, String::from_utf8_lossy(&done.stderr));
+        let text = String::from_utf8(done.stdout).unwrap();
+        let steps: Vec<_> = text
+            .lines()
+            .filter(|l| l.starts_with("  ") && !l.starts_with("   "))
+            .map(|l| l.split_whitespace().next().unwrap().to_owned())
+            .collect();
+        assert!(steps.len() > 15 && steps.last().unwrap() == "exec", "{}: {steps:?}", self.name);
+        steps
+    }
+}
+
+/// At most this many of them, evenly, the first and the last among them; all with CTR_TEST_ALL.
+pub fn sample<T: Clone>(all: &[T], most: usize) -> Vec<T> {
+    if std::env::var_os("CTR_TEST_ALL").is_some() || all.len() <= most {
+        return all.to_vec();
+    }
+    (0..most).map(|n| all[n * (all.len() - 1) / (most - 1)].clone()).collect()
+}
+
+#[test]
+fn ctr_killed_after_each_step() {
+    let host = Host::before();
+    for way in Way::all() {
+        for step in way.steps() {
+            let traced = way.trace(&ctr_fault_path(), &["sleep", "1000"], Some(("CTR_KILL", &step)), None);
+            // The last step reports nothing once it has succeeded: there is no "after exec".
+            if step == "exec" {
+                continue;
+            }
+            assert_eq!(traced.done.code, 137, "{} after {step}: {traced:#?}", way.name);
+            way.clean_after_the_next(&host, &step);
+        }
+    }
+    host.same();
+}
+
+/// SIGKILL for one process at each of its system calls (a sample of them, all with CTR_TEST_ALL).
+fn killed_everywhere(process: usize, points: usize) {
+    let host = Host::before();
+    for way in Way::all() {
+        let binary = crate::support::ctr_path();
+        let usual = way.trace(&binary, &["true"], None, None);
+        assert_eq!(usual.done.code, 0, "{}: {usual:#?}", way.name);
+        host.same_still();
+        let calls = usual.calls.get(process).map_or(0, Vec::len);
+        assert!(calls > 5, "{} {process}: {usual:#?}", way.name);
+        let calls: Vec<_> = (1..=calls).collect();
+        for call in sample(&calls, points) {
+            let shot = Shot { process, call, hit: Hit::Kill };
+            let traced = way.trace(&binary, &["true"], None, Some(shot));
+            // Somebody may be faster than usual and make fewer calls.
+            if let Some((_, number)) = traced.hit {
+                let code = traced.done.code;
+                let told = process == 0 || code == 0 || code == 137 || code == 125;
+                assert!(told && (process != 0 || code == 137), "{}: {shot:?} {traced:#?}", way.name);
+                assert!(code != 125 || traced.done.err.starts_with("ctr: "), "{}: {shot:?} {traced:#?}", way.name);
+                way.clean_after_the_next(&host, &format!("{shot:?}, system call {number}"));
+            }
+        }
+    }
+    host.same();
+}
+
+#[test]
+fn ctr_killed_at_any_system_call() {
+    killed_everywhere(0, 60);
+}
+
+#[test]
+fn the_child_killed_at_any_system_call() {
+    killed_everywhere(1, 30);
+}
