@@ -545,13 +545,18 @@ pub fn with_three_descriptors<E>(open: impl Fn() -> Result<OwnedFd, E>) -> Resul
         return Ok(first);
     }
     drop(first);
-    // In an initramfs there may be no /dev/null; a directory cannot be read or written either.
-    let nothing = || {
-        let null = openat(CWD, c"/dev/null", k::O_RDWR, 0);
-        null.or_else(|_| openat(CWD, c"/", k::O_RDONLY | k::O_DIRECTORY, 0))
-    };
-    // The lowest free number is taken first: they stay open, until one is above the three.
-    while nothing().is_ok_and(|fd| std::os::fd::IntoRawFd::into_raw_fd(fd) <= 2) {}
+    // The lowest free number is taken first. In an initramfs there may be no /dev/null; a directory cannot be read or
+    // written either.
+    while let Ok(fd) = openat(CWD, c"/dev/null", k::O_RDWR, 0)
+        .or_else(|_| openat(CWD, c"/", k::O_RDONLY | k::O_DIRECTORY, 0))
+    {
+        if fd.as_raw_fd() > 2 {
+            break;
+        }
+        let number = std::os::fd::IntoRawFd::into_raw_fd(fd) as usize;
+        // SAFETY: no pointers. The command inherits it: it is not to be closed by execve.
+        unsafe { syscall3(k::__NR_fcntl as usize, number, k::F_SETFD as usize, 0) };
+    }
     open()
 }
 

@@ -268,7 +268,7 @@ fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String, name: &str) -> Re
     for volume in &spec.volumes {
         let found = std::fs::metadata(&volume.from).map_err(|e| {
             let missing = e.kind() == io::ErrorKind::NotFound;
-            Error::new("find the source of a volume", volume.from.display(), e)
+            Error::new("find the source of -v or --mount", volume.from.display(), e)
                 .hint(missing.then(|| format!("mkdir -p {}", volume.from.display())))
         })?;
         volume_kinds.push(if found.is_dir() { Kind::Dir } else { Kind::File });
@@ -428,7 +428,7 @@ fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
     }
     if let Way::Shifted { map, .. } = facts.way {
         let proc = procfs::open().doing("find /proc, to write id maps", "")?;
-        let userns = spawn::user_namespace(map, proc.as_fd()).doing("make a user namespace", "clone3")?;
+        let userns = spawn::user_namespace(map, proc.as_fd(), facts.parent).doing("make a user namespace", "clone3")?;
         let mounts = sys::openat(proc.as_fd(), c"self/ns/mnt", k::O_RDONLY, 0)
             .doing("get a descriptor of our mount namespace", "/proc/self/ns/mnt")?;
         facts.way = Way::Shifted { map, userns: held.keep(userns), mounts: held.keep(mounts) };

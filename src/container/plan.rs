@@ -192,7 +192,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
                     Op::EnterMounts(mounts),
                 ],
             ));
-            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent]));
+            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
             inner.push(step(
                 "private",
                 "no mount of ours is seen outside, and none from outside in here",
@@ -209,7 +209,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             ));
         }
         Way::Alone { .. } => {
-            inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent]));
+            inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent(facts.parent)]));
             inner.push(step(
                 "private",
                 "no mount of ours is seen outside, and none from outside in here",
@@ -595,7 +595,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(kept)]));
     inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
     if facts.awaits_parent {
-        inner.push(step("pidfile", "ctr has written its pid down", vec![Op::AwaitParent]));
+        inner.push(step("pidfile", "ctr has written its pid down", vec![Op::AwaitParent(facts.parent)]));
     }
     inner.push(step("guard", "it does not outlive ctr", vec![Op::Guard(facts.parent), Op::Signals]));
     inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));

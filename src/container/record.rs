@@ -90,8 +90,11 @@ impl State {
     pub fn open() -> Result<State> {
         let path = folder().join("containers");
         let hint = "set CTR_STATE to a folder that can be written to (on a tmpfs, if there is one)";
-        let containers =
-            open_or_make(&path).doing("open the state folder", path.display()).map_err(|e| e.hint(Some(hint)))?;
+        let containers = open_or_make(&path).map_err(|cause| {
+            let elsewhere =
+                matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EROFS | libc::ENOENT | libc::ENOTDIR));
+            Error::new("open the state folder", path.display(), cause).hint(elsewhere.then_some(hint))
+        })?;
         // In a shared place such as /tmp somebody else may have been there first. /run is root's alone.
         if !path.starts_with("/run") {
             let stat = sys::fstat(containers.as_fd()).doing("open the state folder", path.display())?;

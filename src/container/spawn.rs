@@ -61,13 +61,23 @@ fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> 
     let mut words = [0; 128];
     let mut context = Context { trees: Trees { fds, words: &mut words }, parent_ready: &report.parent_ready };
     let fault = Fault::wanted(&plan.outer);
+    // Where the steps left us in a mount namespace of our own, its mounts would keep the state from being removed.
+    let back = |error: Error| {
+        let ops = plan.outer.iter().flat_map(|step| &step.ops);
+        for op in ops.filter(|op| matches!(op, Op::EnterMounts(_))) {
+            let mut words = [0; 128];
+            let trees = Trees { fds: &mut [], words: &mut words };
+            let _ = op.run(&mut Context { trees, parent_ready: &report.parent_ready });
+        }
+        error
+    };
     for step in &plan.outer {
         if let Some(errno) = fault.fails(step.name) {
-            return Err(failed(step, 0, io::Error::from_raw_os_error(errno), None));
+            return Err(back(failed(step, 0, io::Error::from_raw_os_error(errno), None)));
         }
         for (at, op) in step.ops.iter().enumerate() {
             if let Err(e) = op.run(&mut context) {
-                return Err(failed(step, at, e, kernel_words(context.trees.words)));
+                return Err(back(failed(step, at, e, kernel_words(context.trees.words))));
             }
         }
         trace.note(step.name, step.why);
@@ -129,7 +139,7 @@ fn inner(
     };
     let ready = mapped.and_then(|()| beside(born.pid));
     report.parent_ready.store(if ready.is_ok() { 1 } else { 2 }, Ordering::Release);
-    if plan.inner.iter().flat_map(|step| &step.ops).any(|op| matches!(op, Op::AwaitParent)) {
+    if plan.inner.iter().flat_map(|step| &step.ops).any(|op| matches!(op, Op::AwaitParent(_))) {
         let _ = sys::futex_wake(&report.parent_ready);
     }
     if ready.is_err() {
@@ -272,9 +282,11 @@ pub fn companion(steps: Vec<Step>) -> io::Result<Born> {
 }
 
 /// A user namespace with these ids, for shifting mounts: a process that only exists to own it, gone when this returns.
-pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd) -> io::Result<OwnedFd> {
+///
+/// `parent` is our own pidfd.
+pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd, parent: RawFd) -> io::Result<OwnedFd> {
     let report = Report::new(1);
-    let steps = [super::step::step("maps", "", vec![Op::AwaitParent])];
+    let steps = [super::step::step("maps", "", vec![Op::AwaitParent(parent)])];
     let mut orders = Orders { steps: &steps, report: &report, fds: &mut [], watched: false, fault: Fault::none() };
     let mut stack = new_stack();
     let born = clone3(k::CLONE_NEWUSER, &mut stack, &mut orders, &report)?;

@@ -166,7 +166,7 @@ pub fn env_file(text: &str, path: &Path) -> Result<Vec<CString>> {
             continue;
         }
         let key = line.split('=').next().unwrap_or_default();
-        if key.is_empty() || key.contains(char::is_whitespace) {
+        if key.is_empty() || key.contains(char::is_whitespace) || line.contains('\0') {
             return Err(Error::usage(format_args!(
                 "bad line {} in {}: {line:?} is not KEY=VALUE",
                 n + 1,
@@ -533,6 +533,7 @@ mod tests {
         assert_eq!(file.len(), 2);
         assert_eq!(file[1].to_bytes(), b"B=2 3");
         assert!(env_file("A B=1", Path::new("f")).is_err());
+        assert!(env_file("A=1\nB=\0", Path::new("f")).unwrap_err().to_string().contains("line 2 in f"));
     }
 
     #[test]

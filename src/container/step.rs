@@ -17,8 +17,8 @@ use rootfs::Trees;
 use super::spec::Limit;
 use crate::{caps, sys};
 
-/// How long the child waits for its parent to do its part, in milliseconds.
-const PATIENCE: u32 = 10_000;
+/// How often, in milliseconds, the child that waits for its parent looks whether there still is one.
+const LOOK: u32 = 100;
 
 /// Operations that belong together, with a name for errors and tests and the reason for readers.
 #[derive(Debug)]
@@ -112,8 +112,9 @@ pub const INIT: &CStr = c"ctr-init";
 pub enum Op {
     /// Files and mounts.
     Tree(rootfs::Op),
-    /// Wait until the parent has written the id maps of our user namespace, and what else must be there before us.
-    AwaitParent,
+    /// Wait until the parent (its pidfd) has written the id maps of our user namespace, and what else must be there
+    /// before us.
+    AwaitParent(RawFd),
     /// Back to the mount namespace behind this descriptor.
     EnterMounts(RawFd),
     /// A prepared rtnetlink request.
@@ -167,7 +168,7 @@ impl Op {
     pub fn run(&self, context: &mut Context) -> io::Result<()> {
         match self {
             Op::Tree(op) => op.run(&mut context.trees),
-            Op::AwaitParent => await_parent(context.parent_ready),
+            Op::AwaitParent(parent) => await_parent(context.parent_ready, *parent),
             Op::EnterMounts(fd) => sys::setns(sys::borrow(*fd)),
             Op::Netlink(message) => netlink::transact(message),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
@@ -205,14 +206,24 @@ impl Op {
     }
 }
 
-fn await_parent(ready: &AtomicU32) -> io::Result<()> {
-    if ready.load(Ordering::Acquire) == 0 {
-        match sys::futex_wait(ready, 0, PATIENCE) {
-            Err(e) if e.raw_os_error() != Some(libc::EAGAIN) => return Err(e),
+fn await_parent(ready: &AtomicU32, parent: RawFd) -> io::Result<()> {
+    loop {
+        match ready.load(Ordering::Acquire) {
+            0 => {}
+            1 => return Ok(()),
+            _ => return Err(io::Error::from_raw_os_error(libc::ECANCELED)),
+        }
+        match sys::futex_wait(ready, 0, LOOK) {
+            Err(e) if e.raw_os_error() == Some(libc::ETIMEDOUT) => alive(parent)?,
             _ => {}
         }
     }
-    if ready.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ECANCELED)) }
+}
+
+/// ESRCH if the process behind the pidfd has ended.
+fn alive(process: RawFd) -> io::Result<()> {
+    let mut wanted = [sys::PollFd { fd: process, events: libc::POLLIN, revents: 0 }];
+    if sys::poll(&mut wanted, 0)? == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
 
 fn terminal(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>) -> io::Result<()> {
@@ -270,8 +281,7 @@ fn bounding(keep: u64) -> io::Result<()> {
 fn guard(parent: RawFd) -> io::Result<()> {
     sys::parent_death_signal(libc::SIGKILL)?;
     // It may have died before we asked to hear of it.
-    let mut parent = [sys::PollFd { fd: parent, events: libc::POLLIN, revents: 0 }];
-    if sys::poll(&mut parent, 0)? == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    alive(parent)
 }
 
 /// Closes everything from 3 on but these, which are in rising order.
@@ -312,7 +322,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Op::Tree(op) => op.fmt(f),
-            Op::AwaitParent => write!(f, "wait for ctr"),
+            Op::AwaitParent(_) => write!(f, "wait for ctr"),
             Op::EnterMounts(_) => write!(f, "setns mount"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
             Op::Hostname(name) => write!(f, "hostname {name}"),

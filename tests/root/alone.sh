@@ -3,4 +3,6 @@
 # can disturb nothing else: mount, pid and network namespaces of its own, with a fresh /proc, and a tmpfs on /run. Mounts
 # are shared in there, as systemd leaves them on most hosts: what must not travel has a way to travel.
 exec unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private sh -c '
-    mount -t tmpfs -o mode=755 tmpfs /run && mount --make-rshared / && exec "$@"' sh "$@"
+    mount -t tmpfs -o mode=755 tmpfs /run && mount --make-rshared / || exit
+    # Not exec: this shell is PID 1 in there, and reaps what the tests leave to it.
+    "$@"; exit $?' sh "$@"

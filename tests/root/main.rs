@@ -4,6 +4,7 @@
 //! ([`support::Host`]): mounts, links, cgroups, processes, ctr's files. Run by scripts/check, one test at a time.
 #![allow(missing_docs, clippy::pedantic)]
 
+mod debian;
 mod errors;
 mod faults;
 mod hostile;
@@ -11,5 +12,7 @@ mod kills;
 mod options;
 mod readme;
 mod rootless;
+mod signals;
 mod support;
+mod terminal;
 mod tracer;

@@ -425,3 +425,15 @@ impl Drop for Live {
 pub fn within(command: &mut Command) -> Done {
     Live::start(command).done()
 }
+
+impl Host {
+    /// Everything is as it was, or will be at once: what somebody else killed takes a moment to be gone and to be reaped.
+    #[track_caller]
+    pub fn same_soon(&self) {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while stock() != self.before && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        self.same_still();
+    }
+}

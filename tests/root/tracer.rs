@@ -79,6 +79,9 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
             _ => Err(std::io::Error::last_os_error()),
         });
     }
+    // Who has lost his parent comes to us, and not to a PID 1 that may not care.
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let root = child.id() as i32;
     let mut processes = HashMap::from([(root, Process { number: 0, known: true, error: None })]);
@@ -178,6 +181,9 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
         }
         ptrace(libc::PTRACE_SYSCALL as u32, pid, 0, deliver as usize);
     }
+    // Seen dead as a tracer, and now as the parent of orphans.
+    // SAFETY: no memory is involved.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL | libc::WNOHANG) } > 0 {}
     let _ = finished.send(());
     let hung = dog.join().unwrap();
     let text = |file: &mut File| {

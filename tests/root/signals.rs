@@ -1,0 +1,322 @@
+//! Signals to ctr, ctr's own end, and what becomes of the container.
+
+use crate::options::go;
+use crate::support::{Host, Live, Scratch, busybox, ctr, debian, signal, until};
+use crate::terminal::Pty;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The pid of the container's PID 1, or of its command under `--pid host`, from its pidfile.
+fn pid_from(file: &Path) -> i32 {
+    until("the pidfile", || fs::read_to_string(file).ok()?.trim().parse().ok())
+}
+
+/// Whether this process is no more, or waits to be reaped by somebody else.
+fn gone(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| s.contains(") Z ") || s.contains(") X "))
+}
+
+fn state() -> PathBuf {
+    std::env::var_os("CTR_STATE").map_or_else(|| "/run/ctr".into(), PathBuf::from).join("containers")
+}
+
+#[test]
+fn they_reach_pid_1() {
+    let host = Host::before();
+    let all = [
+        (libc::SIGTERM, "TERM"),
+        (libc::SIGINT, "INT"),
+        (libc::SIGHUP, "HUP"),
+        (libc::SIGUSR1, "USR1"),
+        (libc::SIGUSR2, "USR2"),
+        (libc::SIGQUIT, "QUIT"),
+        (libc::SIGALRM, "ALRM"),
+        (libc::SIGCONT, "CONT"),
+        (libc::SIGWINCH, "WINCH"),
+        (libc::SIGRTMIN() + 3, "RTMIN+3"),
+    ];
+    for options in [&[][..], &["-i"], &["--userns=auto"], &["--pid=host"]] {
+        let script = "trap 'echo got TERM' TERM; trap 'echo got INT' INT; trap 'echo got HUP' HUP; trap 'echo got USR1' USR1; \
+                      trap 'echo got USR2' USR2; trap 'echo got QUIT' QUIT; trap 'echo got ALRM' ALRM; trap 'echo got CONT' CONT; \
+                      trap 'echo got WINCH' WINCH; trap 'echo got RTMIN+3' RTMIN+3; trap 'exit 8' RTMIN+4; \
+                      echo up; while :; do sleep 1000 & wait $!; done";
+        let words = [&["run"], options, &[debian(), "bash", "-c", script]].concat();
+        let mut live = Live::start(&mut ctr(words));
+        live.hear("up\n");
+        for (number, name) in all {
+            live.signal(number);
+            assert_eq!(live.line(), format!("got {name}"), "{options:?}");
+        }
+        live.signal(libc::SIGRTMIN() + 4);
+        live.done().code(8);
+        host.same_still();
+    }
+    host.same();
+}
+
+#[test]
+fn a_handler_may_take_its_time() {
+    let host = Host::before();
+    let script =
+        "trap 'echo cleaning; read line; echo cleaned $line; exit 3' TERM; echo up; while :; do sleep 0.01; done";
+    let mut live = Live::start(&mut ctr(["run", "-i", busybox(), "sh", "-c", script]));
+    live.hear("up\n");
+    live.signal(libc::SIGTERM);
+    live.hear("cleaning\n");
+    live.say("up\n");
+    live.hear("cleaned up\n");
+    live.done().code(3);
+    host.same();
+}
+
+/// A PID 1 has no default action for SIGTERM: the kernel drops it. ctr says so, and who asks a third time means it.
+#[test]
+fn a_pid_1_that_ignores_sigterm() {
+    let host = Host::before();
+    for number in [libc::SIGTERM, libc::SIGINT] {
+        for script in ["echo up; exec sleep 1000", "trap '' TERM INT; echo up; while :; do sleep 0.01; done"] {
+            let mut live = Live::start(&mut ctr(["run", busybox(), "sh", "-c", script]));
+            live.hear("up\n");
+            live.signal(number);
+            // A word on it: that it was ignored, what to do.
+            let mut said = live.hear_err("\n");
+            said.push_str("; ");
+            live.signal(number);
+            // Not merged with the third: a pending signal is one.
+            until("the second to be taken", || {
+                let status = fs::read_to_string(format!("/proc/{}/status", live.pid())).unwrap();
+                let pending = |key: &str| {
+                    u64::from_str_radix(status.lines().find(|l| l.starts_with(key)).unwrap()[key.len()..].trim(), 16)
+                        .unwrap()
+                };
+                ((pending("ShdPnd:") | pending("SigPnd:")) & (1 << (number - 1)) == 0).then_some(())
+            });
+            live.signal(number);
+            let done = live.done().code(137);
+            said.push_str(&done.err);
+            assert!(said.starts_with("ctr: "), "{said:?}");
+            assert!(said.contains("--init") || said.contains("again") || said.contains("ignore"), "{said:?}");
+            host.same_still();
+        }
+    }
+    host.same();
+}
+
+#[test]
+fn how_the_command_ended() {
+    let host = Host::before();
+    let place = Scratch::new("ended");
+    let pidfile = place.join("pid");
+    for (options, number, code) in [
+        (&[][..], libc::SIGKILL, 137),
+        (&["--init"], libc::SIGKILL, 137),
+        (&["--userns=auto"], libc::SIGKILL, 137),
+        (&["--pid=host"], libc::SIGKILL, 137),
+        (&["--pid=host"], libc::SIGTERM, 143),
+        (&["--pid=host"], libc::SIGSEGV, 139),
+        (&["--pid=host"], libc::SIGABRT, 134),
+    ] {
+        let _ = fs::remove_file(&pidfile);
+        let words = [
+            &["run", "--pidfile", pidfile.to_str().unwrap()],
+            options,
+            &[busybox(), "sh", "-c", "echo up; exec sleep 1000"],
+        ]
+        .concat();
+        let mut live = Live::start(&mut ctr(words));
+        live.hear("up\n");
+        let pid = pid_from(&pidfile);
+        // sleep, not the shell: that one might still have been there.
+        until("exec", || {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|c| options.contains(&"--init") || c.starts_with(b"sleep"))
+                .then_some(())
+        });
+        signal(pid, number);
+        live.done().code(code);
+        host.same_still();
+    }
+    host.same();
+}
+
+#[test]
+fn processes_that_are_left_end_with_pid_1() {
+    let host = Host::before();
+    let place = Scratch::new("left");
+    let volume = format!("{}:/v", place.path().display());
+    for options in [&[][..], &["--init"], &["--userns=auto"], &["--pid=host"]] {
+        // One of them holds ctr's own standard output open.
+        let script = "trap '' TERM HUP; setsid sleep 1000 & setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null & echo left";
+        let words = [&["run", "-v", &volume], options, &[busybox(), "sh", "-c", script]].concat();
+        let done = Live::start(&mut ctr(words)).done().code(0);
+        assert_eq!(done.out, "left\n", "{options:?}");
+        host.same_still();
+    }
+    host.same();
+}
+
+#[test]
+fn ctr_is_killed() {
+    let host = Host::before();
+    let place = Scratch::new("killed");
+    let pidfile = place.join("pid");
+    for options in [
+        &[][..],
+        &["-i"],
+        &["--init"],
+        &["--userns=auto"],
+        &["--userns=auto", "--init"],
+        &["--network=host"],
+        &["--pid=host"],
+        &["-u", "web"],
+        &["-u", "web", "--userns=auto"],
+        &["-v", "/usr:/v:ro", "--tmpfs=/t", "--read-only"],
+    ] {
+        let _ = fs::remove_file(&pidfile);
+        let words = [
+            &["run", "--name", "victim", "--pidfile", pidfile.to_str().unwrap()],
+            options,
+            // Processes of several kinds: a child, an orphan, one in a session of its own that ignores signals.
+            &[busybox(), "sh", "-c", "sleep 1000 & (sleep 1000 &); setsid sh -c 'trap \"\" TERM HUP; sleep 1000; sleep 1000' & echo up; sleep 1000; sleep 1000"],
+        ]
+        .concat();
+        let mut live = Live::start(&mut ctr(words));
+        live.hear("up\n");
+        let pid = pid_from(&pidfile);
+        assert!(!gone(pid));
+        live.signal(libc::SIGKILL);
+        // Its output ends: nothing of the container holds it any more. Under --pid host the next command does that.
+        if !options.contains(&"--pid=host") {
+            until("the end of the container", || gone(pid).then_some(()));
+            live.done().code(137);
+            assert!(state().join("victim").is_dir(), "{options:?}: who removed the record?");
+            // The next command, whichever, removes what was left.
+            go([busybox(), "true"]).code(0);
+            assert!(!state().join("victim").exists(), "{options:?}");
+        } else {
+            until("the end of the command", || gone(pid).then_some(()));
+            go([busybox(), "true"]).code(0);
+            live.done().code(137);
+        }
+        host.same_soon();
+        // And its name is free.
+        assert_eq!(go(["--name", "victim", busybox(), "echo", "fine"]).code(0).out, "fine\n");
+        host.same_still();
+    }
+    host.same_soon();
+    host.same();
+}
+
+#[test]
+fn many_are_killed_and_one_command_removes_them_while_others_live() {
+    let host = Host::before();
+    let mut all: Vec<_> = (0..6)
+        .map(|n| {
+            Live::start(&mut ctr([
+                "run",
+                "-i",
+                "--name",
+                &format!("many-{n}"),
+                busybox(),
+                "sh",
+                "-c",
+                "echo up; cat",
+            ]))
+        })
+        .collect();
+    for one in &mut all {
+        one.hear("up\n");
+    }
+    for n in [0, 2, 4] {
+        all[n].signal(libc::SIGKILL);
+    }
+    let mut alive = Vec::new();
+    for (n, one) in all.into_iter().enumerate() {
+        if n % 2 == 0 {
+            one.done().code(137);
+        } else {
+            alive.push(one);
+        }
+    }
+    go([busybox(), "true"]).code(0);
+    for n in 0..6 {
+        assert_eq!(state().join(format!("many-{n}")).exists(), n % 2 == 1, "many-{n}");
+    }
+    for mut one in alive {
+        one.say("still here\n");
+        assert_eq!(one.line(), "still here");
+        one.done().code(0);
+    }
+    host.same_soon();
+    host.same();
+}
+
+#[test]
+fn ctr_is_stopped_and_killed_meanwhile() {
+    let host = Host::before();
+    let mut live = Live::start(&mut ctr(["run", "-i", "--name", "stopped", busybox(), "sh", "-c", "echo up; cat"]));
+    live.hear("up\n");
+    live.signal(libc::SIGSTOP);
+    // A stopped ctr is a living one: its record stays.
+    go([busybox(), "true"]).code(0);
+    assert!(state().join("stopped").exists());
+    go(["--name", "stopped", busybox(), "true"]).refused(&["stopped"]);
+    live.signal(libc::SIGKILL);
+    live.done().code(137);
+    go([busybox(), "true"]).code(0);
+    assert!(!state().join("stopped").exists());
+    host.same_soon();
+    host.same();
+}
+
+/// Not only when it stands still: killed at any moment of its start, which a loop of growing delays finds.
+#[test]
+fn ctr_is_killed_at_any_moment() {
+    let host = Host::before();
+    for options in [&[][..], &["--userns=auto"], &["--init"]] {
+        for n in 0..40u32 {
+            let words = [&["run"], options, &[busybox(), "sleep", "1000"]].concat();
+            let live = Live::start(&mut ctr(words));
+            let end = std::time::Instant::now() + std::time::Duration::from_micros(u64::from(n) * 150);
+            while std::time::Instant::now() < end {
+                std::hint::spin_loop();
+            }
+            live.signal(libc::SIGKILL);
+            live.done().code(137);
+        }
+        go([busybox(), "true"]).code(0);
+        host.same_soon();
+    }
+    host.same_soon();
+    host.same();
+}
+
+#[test]
+fn a_signal_at_any_moment_ends_it_or_is_passed_on() {
+    let host = Host::before();
+    for n in 0..40u32 {
+        let mut live = Live::start(&mut ctr(["run", "--init", busybox(), "sleep", "1000"]));
+        let end = std::time::Instant::now() + std::time::Duration::from_micros(u64::from(n) * 150);
+        while std::time::Instant::now() < end {
+            std::hint::spin_loop();
+        }
+        live.signal(libc::SIGTERM);
+        live.hush();
+        let done = live.done();
+        assert_eq!(done.code, 143, "after {} µs: {done:?}", n * 150);
+        host.same_still();
+    }
+    host.same();
+}
+
+#[test]
+fn a_hangup_of_the_terminal_without_t() {
+    let host = Host::before();
+    let mut pty =
+        Pty::run(&["-i", busybox(), "sh", "-c", "trap 'exit 5' HUP; echo up; while :; do sleep 0.01; done"]);
+    pty.hear("up\r\n");
+    signal(pty.pid, libc::SIGHUP);
+    assert_eq!(pty.end().1, 5);
+    drop(pty);
+    host.same();
+}
