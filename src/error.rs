@@ -28,6 +28,8 @@ pub struct Error {
     pub cause: io::Error,
     /// What to try.
     pub hint: Option<String>,
+    /// The step of a plan that failed, if it was one.
+    pub step: Option<&'static str>,
     /// What ctr exits with.
     pub code: u8,
 }
@@ -38,13 +40,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Something that failed while `doing` it.
     pub fn new(doing: impl fmt::Display, at: impl fmt::Display, cause: io::Error) -> Error {
-        Error { doing: doing.to_string(), at: at.to_string(), cause, hint: None, code: exit::CTR }
+        Error { doing: doing.to_string(), at: at.to_string(), cause, hint: None, step: None, code: exit::CTR }
     }
 
     /// Bad input: one sentence that says what is wrong with it and how it should look.
     pub fn usage(sentence: impl fmt::Display) -> Error {
         let cause = io::Error::new(io::ErrorKind::InvalidInput, sentence.to_string());
-        Error { doing: String::new(), at: String::new(), cause, hint: None, code: exit::CTR }
+        Error { doing: String::new(), at: String::new(), cause, hint: None, step: None, code: exit::CTR }
     }
 
     /// Adds advice, unless there is some already.
@@ -105,11 +107,12 @@ pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
             "overlayfs refuses this directory as a lower layer: copy it to a plain filesystem, or use --rw"
         }
         ("overlay", libc::EPERM) => "an overlay in a user namespace needs Linux 5.11: run as root, or use --rw",
-        ("root" | "volume", libc::EPERM) => "run as root: only root can take a copy of a mount",
-        ("root" | "volume", libc::EINVAL) => {
-            "other filesystems are mounted below it and locked: without root, choose a directory without mounts in it"
+        ("root" | "volumes", libc::EPERM) => "run as root: only root can take a copy of a mount",
+        ("root" | "volumes", libc::EINVAL) => {
+            "with --userns auto its filesystem may not know id-mapped mounts (ctr doctor): use --userns host; without \
+             root, choose a directory without mounts in it"
         }
-        ("idmap", libc::EINVAL | libc::ENOSYS) => {
+        ("root" | "volumes" | "host-mounts", libc::ENOSYS) => {
             "this kernel or filesystem has no id-mapped mounts (ctr doctor): use --userns host"
         }
         ("procfs", libc::EPERM) => {
@@ -117,7 +120,6 @@ pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
              container, or as root with --userns host"
         }
         ("maps", libc::EPERM) => "id maps can be written only by root, or for one's own id alone",
-        ("volume", libc::ENOSYS) => "read-only volumes need Linux 5.12 where other mounts lie below them",
         ("volume", libc::ENOTDIR | libc::EISDIR) => {
             "a file can be mounted on a file only, a directory on a directory"
         }
@@ -146,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_hint_is_one_line_of_advice() {
-        let steps = ["clone", "overlay", "root", "volume", "idmap", "procfs", "maps", "mqueue", "devpts", "other"];
+        let steps = ["clone", "overlay", "root", "volumes", "volume", "procfs", "maps", "mqueue", "devpts", "other"];
         let mut found = 0;
         for step in steps {
             for errno in 1..134 {

@@ -16,8 +16,7 @@ use linux_raw_sys::prctl as pr;
 use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
 
 pub use rootfs::sys::{
-    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, setns, unlink, write,
-    write_all,
+    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, unlink, write, write_all,
 };
 
 fn at(fd: BorrowedFd) -> usize {
@@ -547,8 +546,8 @@ pub fn with_three_descriptors<E>(open: impl Fn() -> Result<OwnedFd, E>) -> Resul
     drop(first);
     // The lowest free number is taken first. In an initramfs there may be no /dev/null; a directory cannot be read or
     // written either.
-    while let Ok(fd) = openat(CWD, c"/dev/null", k::O_RDWR, 0)
-        .or_else(|_| openat(CWD, c"/", k::O_RDONLY | k::O_DIRECTORY, 0))
+    while let Ok(fd) =
+        openat(CWD, c"/dev/null", k::O_RDWR, 0).or_else(|_| openat(CWD, c"/", k::O_RDONLY | k::O_DIRECTORY, 0))
     {
         if fd.as_raw_fd() > 2 {
             break;
@@ -624,4 +623,35 @@ pub fn seccomp_no_filter() -> io::Result<()> {
     // SAFETY: a null pointer is refused before anything changes.
     let r = unsafe { syscall3(k::__NR_seccomp as usize, libc::SECCOMP_SET_MODE_FILTER as usize, 0, 0) };
     check(r).map(drop)
+}
+
+/// Our pid in our own pid namespace. `getpid(2)`: cannot fail.
+pub fn pid() -> u32 {
+    // SAFETY: no pointers.
+    unsafe { sc::syscall0(k::__NR_getpid as usize) as u32 }
+}
+
+/// Enters the mount namespace that we are in, which makes its root ours: out of a chroot. `pid` is our own.
+/// `setns(2)` with a pidfd, Linux 5.8.
+///
+/// Who stays in a chroot that is a mount point can `pivot_root`, and exchanges the chroot's mount alone: the host's real
+/// root stays above, and whoever may `chroot` climbs there. Pinned by tests/root/hostile.rs.
+pub fn to_namespace_root(pid: u32) -> io::Result<()> {
+    let ourselves = pidfd_open(pid)?;
+    // SAFETY: no pointers.
+    check(unsafe {
+        syscall2(k::__NR_setns as usize, at(std::os::fd::AsFd::as_fd(&ourselves)), k::CLONE_NEWNS as usize)
+    })?;
+    // Close-on-exec does it, at no cost.
+    let _ = std::os::fd::IntoRawFd::into_raw_fd(ourselves);
+    Ok(())
+}
+
+/// Nanoseconds since boot, time asleep included: the clock of `/proc/PID/stat`. clock_gettime(2), `CLOCK_BOOTTIME`, by
+/// way of the C library, which need not enter the kernel for it. Not for a child.
+pub fn since_boot() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the C library writes the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }

@@ -36,10 +36,10 @@ pub fn put_back() {
 
 impl Raw {
     /// Raw mode for the terminal behind `fd`; ENOTTY if it is none.
-    pub fn enter(fd: BorrowedFd) -> io::Result<Raw> {
+    pub fn enter(fd: BorrowedFd, how: How) -> io::Result<Raw> {
         let before = sys::terminal_settings(fd)?;
         let terminal = sys::dup(fd)?;
-        sys::set_terminal(fd, &made_raw(before))?;
+        sys::set_terminal(fd, &made_raw(before, how))?;
         if let Ok(mut place) = BEFORE.lock() {
             *place = Some((terminal, before));
         }
@@ -53,10 +53,22 @@ impl Drop for Raw {
     }
 }
 
+/// How much of a terminal's doing is switched off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// All of it: what is typed goes through as it is, Ctrl-C too.
+    Raw,
+    /// What it does to output.
+    Output,
+}
+
 /// The settings with every interpretation of bytes switched off, as cfmakeraw(3) lists them.
-fn made_raw(mut settings: k::termios) -> k::termios {
-    settings.c_iflag &= !(k::IGNBRK | k::BRKINT | k::PARMRK | k::ISTRIP | k::INLCR | k::IGNCR | k::ICRNL | k::IXON);
+fn made_raw(mut settings: k::termios, how: How) -> k::termios {
     settings.c_oflag &= !k::OPOST;
+    if how == How::Output {
+        return settings;
+    }
+    settings.c_iflag &= !(k::IGNBRK | k::BRKINT | k::PARMRK | k::ISTRIP | k::INLCR | k::IGNCR | k::ICRNL | k::IXON);
     settings.c_lflag &= !(k::ECHO | k::ECHONL | k::ICANON | k::ISIG | k::IEXTEN);
     settings.c_cflag = settings.c_cflag & !(k::CSIZE | k::PARENB) | k::CS8;
     settings.c_cc[k::VMIN as usize] = 1;

@@ -108,8 +108,6 @@ pub struct NewFs {
 pub enum Op {
     /// No mount event may travel between this mount namespace and the one it was copied from.
     Private,
-    /// A new mount namespace for the caller itself.
-    OwnMounts,
     /// `mount(2)` of a new filesystem at a path that is our own making.
     Mount(NewFs, CString),
     /// The same, at a path in an untrusted root (our `/`), made where it is missing; ends with `/` as working directory.
@@ -154,9 +152,10 @@ pub enum Op {
     Umask(u32),
     /// Whom new files belong to (user and group alike).
     FileOwner(u32),
-    /// The working directory, a mount, becomes `/`, and the old root goes out of reach. `below` is what is mounted on
-    /// the initial ramfs, if that is the old root; otherwise empty.
-    Pivot { below: Vec<CString> },
+    /// The working directory, a mount, becomes `/`, and the old root goes out of reach, with what the new one was built on
+    /// if that was mounted over it (`covered`). `on_ramfs` is for an old root that is the initial ramfs: what is mounted
+    /// on it. Without that, such a root is EINVAL.
+    Pivot { covered: bool, on_ramfs: Option<Vec<CString>> },
 }
 
 /// Flags for filesystems that hold no programs and no devices.
@@ -170,7 +169,6 @@ impl Op {
     pub fn run(&self, trees: &mut Trees) -> io::Result<()> {
         match self {
             Op::Private => sys::mount(None, c"/", None, k::MS_REC | k::MS_PRIVATE, None),
-            Op::OwnMounts => sys::unshare(k::CLONE_NEWNS),
             Op::Mount(new, at) => mount_new(new, at),
             Op::MountIn(new, at, links) => {
                 sys::fchdir(at.open_or_make(root()?.as_fd(), Kind::Dir, *links)?.as_fd())?;
@@ -223,7 +221,7 @@ impl Op {
                 Ok(())
             }
             Op::FileOwner(id) => sys::set_fs_ids(*id),
-            Op::Pivot { below } => pivot(below),
+            Op::Pivot { covered, on_ramfs } => pivot(*covered, on_ramfs.as_deref()),
         }
     }
 }
@@ -364,10 +362,16 @@ fn late_rules_of(tree: BorrowedFd, rules: Rules) -> io::Result<()> {
 }
 
 /// The working directory becomes `/`; the old root is detached, so that no name and no `..` leads to it.
-fn pivot(below: &[CString]) -> io::Result<()> {
-    match sys::pivot_root(c".", c".") {
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => over_the_ramfs(below)?,
-        done => done?,
+fn pivot(covered: bool, on_ramfs: Option<&[CString]>) -> io::Result<()> {
+    match (sys::pivot_root(c".", c"."), on_ramfs) {
+        (Err(e), Some(below)) if e.raw_os_error() == Some(libc::EINVAL) => over_the_ramfs(covered, below)?,
+        (done, _) => {
+            done?;
+            if covered {
+                // What lay over the old root still does, and "." finds what is on top.
+                sys::detach(c".")?;
+            }
+        }
     }
     // Both roots are now at "."; the old one is on top. The working directory is the new one.
     sys::detach(c".")
@@ -381,8 +385,11 @@ fn pivot(below: &[CString]) -> io::Result<()> {
 ///
 /// What was mounted on the ramfs (the host's /proc, /sys, /dev) would stay too, out of sight but in this mount
 /// namespace, where a fully visible proc lets a nested user namespace mount an unmasked one: it is detached first.
-fn over_the_ramfs(below: &[CString]) -> io::Result<()> {
+fn over_the_ramfs(covered: bool, below: &[CString]) -> io::Result<()> {
     let tree = sys::open_tree(CWD, c".", true)?;
+    if covered {
+        sys::detach(c"/..")?;
+    }
     for mount in below {
         unless_missing(sys::detach(mount))?;
     }
@@ -422,7 +429,6 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Op::Private => write!(f, "mount --make-rprivate /"),
-            Op::OwnMounts => write!(f, "unshare --mount"),
             Op::Mount(new, at) => write!(f, "{new} {}", show(at)),
             Op::MountIn(new, at, _) => write!(f, "{new} {at}"),
             Op::Make(new, _) => write!(f, "{new} (detached)"),

@@ -323,19 +323,3 @@ pub fn unshare(flags: u32) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { syscall1(k::__NR_unshare as usize, flags as usize) }).map(drop)
 }
-
-/// Moves the caller into the namespace behind the descriptor. `setns(2)`.
-pub fn setns(namespace: BorrowedFd) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { syscall2(k::__NR_setns as usize, at(namespace), 0) }).map(drop)
-}
-
-/// The magic number of the filesystem that `path` is on. `statfs(2)`.
-pub fn fs_magic_of(path: &CStr) -> io::Result<u64> {
-    let mut found = std::mem::MaybeUninit::<k::statfs64>::uninit();
-    // SAFETY: as for fs_magic().
-    unsafe {
-        check(syscall2(k::__NR_statfs as usize, text(path), found.as_mut_ptr() as usize))?;
-        Ok(found.assume_init().f_type as u64)
-    }
-}

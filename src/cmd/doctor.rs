@@ -527,7 +527,7 @@ fn root(host: &Host) -> Row {
     Row::missing("root", found, "a container cannot leave the machine's own root behind", todo).vital()
 }
 
-const PIVOT: Tree = Tree::Pivot { below: Vec::new() };
+const PIVOT: Tree = Tree::Pivot { covered: false, on_ramfs: Some(Vec::new()) };
 
 fn device_nodes(host: &Host) -> Row {
     let name = "device nodes";

@@ -17,7 +17,7 @@ use crate::container::plan::{Facts, Plan, Way, plan};
 use crate::container::record::{self, Entry, State};
 use crate::container::spec::{self, Mount, Network, Root, Spec, Userns};
 use crate::container::step::{Op, Stdio, Step, step};
-use crate::container::supervise::{self, End, Outside, Pump};
+use crate::container::supervise::{self, End, Outside, Pump, Terminal};
 use crate::container::trace::Trace;
 use crate::container::{init, spawn};
 use crate::error::{Doing, Error, Result, exit};
@@ -33,7 +33,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
 
     let root = sys::with_three_descriptors(|| open_root(&spec.root))?;
     let mut held = Held::default();
-    let mut facts = facts(&spec, &asked, &root, id, &name)?;
+    let mut facts = facts(&spec, &asked, &root, id)?;
     if asked.dry_run {
         return super::print(&dry_run(&plan(&spec, &facts))).map(|()| 0);
     }
@@ -48,12 +48,23 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     facts.parent = ourselves.as_raw_fd();
     prepare(&spec, &mut facts, &mut held)?;
     let files = Files::create(&asked, &facts.id)?;
-    let plan = plan(&spec, &facts);
     if spec.host_pid {
         sys::adopt_orphans().doing("become the parent of orphans", "prctl")?;
     }
-    let beside = |pid| remember(&entry, &spec, &facts, (ourselves_pid, pid)).and_then(|()| files.started(pid));
-    let born = spawn::spawn(&plan, &mut trace, beside).map_err(|e| files.withdraw(if_empty(e, &root, &spec.root)))?;
+    let give_birth = |facts: &Facts, trace: &mut Trace| {
+        let beside = |pid| remember(&entry, &spec, facts, (ourselves_pid, pid)).and_then(|()| files.started(pid));
+        spawn::spawn(&plan(&spec, facts), trace, beside)
+    };
+    let mut born = give_birth(&facts, &mut trace);
+    // The initial ramfs cannot be pivoted away (until 7.0). Who is not on it need not look.
+    if born.as_ref().is_err_and(|e| e.step == Some("pivot") && e.cause.raw_os_error() == Some(libc::EINVAL)) {
+        facts.on_ramfs = on_ramfs()?;
+        if facts.on_ramfs.is_some() {
+            trace.note("again", "the root is the initial ramfs: the safe way round it");
+            born = give_birth(&facts, &mut trace);
+        }
+    }
+    let born = born.map_err(|e| files.withdraw(if_empty(e, &root, &spec.root)))?;
     trace.sum();
     // The container has what it needs of these; held here, they would keep its pipes open.
     drop(held);
@@ -236,11 +247,11 @@ fn if_empty(error: Error, dir: &OwnedFd, root: &Root) -> Error {
 }
 
 /// What has to be known before there can be a plan. Changes nothing.
-fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String, name: &str) -> Result<Facts> {
+fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String) -> Result<Facts> {
     let user = user::look_up(root.as_fd(), spec.user.as_deref())?;
     let way = match (spec.userns, sys::euid()) {
         (Userns::Host, _) => Way::Plain,
-        (Userns::Auto, 0) => Way::Shifted { map: IdMap::chosen_by(&id), userns: -1, mounts: -1 },
+        (Userns::Auto, 0) => Way::Shifted { map: IdMap::chosen_by(&id), userns: -1 },
         (Userns::Auto, uid) => Way::Alone { map: IdMap::only(uid, sys::egid()) },
     };
     if let Way::Shifted { map, .. } | Way::Alone { map } = way {
@@ -279,15 +290,14 @@ fn facts(spec: &Spec, asked: &Run, root: &OwnedFd, id: String, name: &str) -> Re
     } else {
         [if spec.interactive { Stdio::Keep } else { Stdio::Null }, Stdio::Keep, Stdio::Keep]
     };
-    let (host_mounts, on_ramfs) = mounted(spec)?;
+    let host_mounts = if spec.root == Root::Host { host_mounts()? } else { Vec::new() };
     Ok(Facts {
-        stage: record::folder().join("containers").join(name),
         id,
         hostname,
         user,
         way,
         host_mounts,
-        on_ramfs,
+        on_ramfs: None,
         resolv_conf,
         stdio,
         terminal: spec.terminal.then_some((-1, None)),
@@ -316,37 +326,43 @@ fn check_terminal(interactive: bool) -> Result<()> {
 const LAYERS: [&str; 12] =
     ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "erofs", "squashfs", "iso9660", "overlay"];
 
-/// What is mounted below `/` that a view of the host needs, and what covers the initial ramfs if `/` is that.
-fn mounted(spec: &Spec) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let magic = rootfs::sys::fs_magic_of(c"/").doing("look at the root", "statfs /")?;
-    let maybe_ramfs = matches!(magic, RAMFS_MAGIC | TMPFS_MAGIC);
-    if spec.root != Root::Host && !maybe_ramfs {
-        return Ok(Default::default());
-    }
+/// Everything that is mounted, as this process sees it.
+fn mounted() -> Result<Vec<mounts::Mount>> {
     let proc = procfs::open().doing("find /proc, to see what is mounted", "")?;
     let text = procfs::read(proc.as_fd(), c"self/mountinfo").doing("see what is mounted", "mountinfo")?;
-    let all = mounts::parse(&text);
-    let root = all.iter().rfind(|m| m.at == Path::new("/")).map(|m| m.id);
-    // The initial ramfs is the one mount without a parent (fs/namespace.c).
-    let initial = all.iter().find(|m| m.id == m.parent).map(|m| m.id).filter(|id| Some(*id) == root);
-    let mut layers: Vec<PathBuf> = all
-        .iter()
-        .filter(|m| spec.root == Root::Host && m.at != Path::new("/") && LAYERS.contains(&m.fs.as_str()))
-        .filter(|m| std::fs::metadata(&m.at).is_ok_and(|found| found.is_dir()))
-        .map(|m| m.at.clone())
-        .filter(|at| !["/proc", "/sys", "/dev", "/run", "/tmp"].iter().any(|own| at.starts_with(own)))
-        .collect();
-    layers.sort();
-    layers.dedup();
-    let on_ramfs = all.iter().filter(|m| initial == Some(m.parent) && initial != Some(m.id)).map(|m| m.at.clone());
-    Ok((layers, if initial.is_some() { on_ramfs.collect() } else { Vec::new() }))
+    Ok(mounts::parse(&text))
 }
 
-/// `RAMFS_MAGIC` (include/uapi/linux/magic.h); linux-raw-sys lacks it.
-const RAMFS_MAGIC: u64 = 0x8584_58f6;
-/// `PIPEFS_MAGIC` of the same list: pipes that have no name.
+/// What is mounted below `/` that a view of the host needs: filesystems with files in them, on others of that kind.
+fn host_mounts() -> Result<Vec<PathBuf>> {
+    let mut all = mounted()?;
+    // Of several at one place the last one is seen.
+    all.reverse();
+    all.sort_by(|a, b| a.at.cmp(&b.at));
+    all.dedup_by(|a, b| a.at == b.at);
+    let mut layers: Vec<PathBuf> = Vec::new();
+    for mount in all.iter().filter(|m| m.at != Path::new("/")) {
+        let own = ["/proc", "/sys", "/dev", "/run", "/tmp"].iter().any(|own| mount.at.starts_with(own));
+        // The mount that it is on, which sorting has put before it.
+        let on = all.iter().rfind(|m| m.at != mount.at && mount.at.starts_with(&m.at)).map(|m| m.at.as_path());
+        let seen = on.is_some_and(|on| on == Path::new("/") || layers.iter().any(|layer| layer == on));
+        if seen && !own && LAYERS.contains(&mount.fs.as_str()) && mount.at.is_dir() {
+            layers.push(mount.at.clone());
+        }
+    }
+    Ok(layers)
+}
+
+/// What is mounted on the initial ramfs, if that is the root: the one mount without a parent (fs/namespace.c).
+fn on_ramfs() -> Result<Option<Vec<PathBuf>>> {
+    let all = mounted()?;
+    let initial = all.iter().find(|m| m.id == m.parent && m.at == Path::new("/")).map(|m| m.id);
+    let below = |id| all.iter().filter(|m| m.parent == id && m.id != id).map(|m| m.at.clone()).collect();
+    Ok(initial.map(below))
+}
+
+/// `PIPEFS_MAGIC` (include/uapi/linux/magic.h): pipes that have no name.
 const PIPEFS_MAGIC: u64 = 0x5049_5045;
-const TMPFS_MAGIC: u64 = k::TMPFS_MAGIC as u64;
 
 /// Descriptors that must live until the child has its own copies.
 #[derive(Default)]
@@ -428,10 +444,8 @@ fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
     }
     if let Way::Shifted { map, .. } = facts.way {
         let proc = procfs::open().doing("find /proc, to write id maps", "")?;
-        let userns = spawn::user_namespace(map, proc.as_fd(), facts.parent).doing("make a user namespace", "clone3")?;
-        let mounts = sys::openat(proc.as_fd(), c"self/ns/mnt", k::O_RDONLY, 0)
-            .doing("get a descriptor of our mount namespace", "/proc/self/ns/mnt")?;
-        facts.way = Way::Shifted { map, userns: held.keep(userns), mounts: held.keep(mounts) };
+        let userns = spawn::user_namespace(map, proc.as_fd(), facts.parent)?;
+        facts.way = Way::Shifted { map, userns: held.keep(userns) };
     }
     Ok(())
 }
@@ -494,12 +508,17 @@ impl Connected {
             let inside = sys::receive_fd(socket.as_fd()).doing("receive the container's terminal", name)?;
             let dup = || sys::dup(inside.as_fd()).doing("copy the terminal's descriptor", name);
             sys::set_nonblocking(inside.as_fd(), true).doing("set the terminal up", name)?;
+            let inner = sys::pty_peer(inside.as_fd()).doing("keep the container's terminal open", name)?;
+            // Without -i the terminal stays the caller's, but for what it would do to output that is a terminal's already.
+            if let Some(terminal) = if spec.interactive { Some(sys::borrow(0)) } else { tty::ours() } {
+                let how = if spec.interactive { tty::How::Raw } else { tty::How::Output };
+                raw = tty::Raw::enter(terminal, how).ok().map(|raw| (raw, companion(ourselves)));
+            }
             if spec.interactive {
-                raw = tty::Raw::enter(sys::borrow(0)).ok().map(|raw| (raw, companion(ourselves)));
                 self.outside.input = Some(Pump::new(End::Caller(sys::borrow(0)), End::Ours(dup()?)));
             }
             self.outside.output.push(Pump::new(End::Ours(dup()?), End::Caller(sys::borrow(1))));
-            self.outside.terminal = Some(inside);
+            self.outside.terminal = Some(Terminal { outer: inside, _inner: inner });
         }
         let ended = self.outside.run(born, name);
         if let Some((raw, companion)) = raw {
@@ -537,8 +556,13 @@ fn dry_run(plan: &Plan) -> String {
         }
     };
     half("before it exists:", &plan.outer);
+    half("clone3 mount, a process that builds the root and ends:", &plan.aside);
     half(&format!("clone3 {}, and in there:", namespaces(plan.namespaces)), &plan.inner);
-    let _ = writeln!(text, "{} steps; nothing was done (--dry-run)", plan.outer.len() + plan.inner.len());
+    let _ = writeln!(
+        text,
+        "{} steps; nothing was done (--dry-run)",
+        plan.outer.len() + plan.aside.len() + plan.inner.len()
+    );
     text
 }
 

@@ -34,10 +34,10 @@ use crate::user::User;
 pub enum Way {
     /// Root, without a user namespace: the child does it all.
     Plain,
-    /// Root, with a user namespace: root (outside) builds the root with shifted ids, in a mount namespace that it leaves
-    /// again; the child gets it as a detached tree. The descriptors: a user namespace with the same map, to shift mounts
-    /// with, and the mount namespace to go back to.
-    Shifted { map: IdMap, userns: RawFd, mounts: RawFd },
+    /// Root, with a user namespace: a process that is still root outside builds the root with shifted ids, in a mount
+    /// namespace that is thrown away; the child gets it as a detached tree. The descriptor: a user namespace with the same
+    /// map, to shift mounts with.
+    Shifted { map: IdMap, userns: RawFd },
     /// An ordinary user, in a user namespace with one id: the child does it all, with what a user namespace allows.
     Alone { map: IdMap },
 }
@@ -54,8 +54,6 @@ impl Way {
 /// What was found out about the machine and the root before planning.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The container's folder in the state: an empty directory to build on.
-    pub stage: PathBuf,
     /// Its 64-digit id.
     pub id: String,
     /// The host name it gets (or has, if it shares the host's).
@@ -66,8 +64,8 @@ pub struct Facts {
     pub way: Way,
     /// Filesystems mounted below `/` that a view of the host needs too.
     pub host_mounts: Vec<PathBuf>,
-    /// What is mounted on the initial ramfs, where that is the root.
-    pub on_ramfs: Vec<PathBuf>,
+    /// What is mounted on the initial ramfs, once it is known that that is the root.
+    pub on_ramfs: Option<Vec<PathBuf>>,
     /// For `/etc/resolv.conf`.
     pub resolv_conf: String,
     /// Where the three standard descriptors lead (without a terminal).
@@ -89,8 +87,10 @@ pub struct Facts {
 /// The list, and what `clone3` has to know.
 #[derive(Debug)]
 pub struct Plan {
-    /// Before the container exists.
+    /// Before the container exists, by ctr itself.
     pub outer: Vec<Step>,
+    /// After that, in a process with a mount namespace that is thrown away.
+    pub aside: Vec<Step>,
     /// `CLONE_NEW*`.
     pub namespaces: u32,
     /// In it.
@@ -137,6 +137,10 @@ const FIRST_HOST: Slot = DEVICES + rootfs::dev::NODES.len();
 /// What holds for a directory that is the root itself (an overlay of ours is mounted that way).
 const WRITABLE: Rules = Rules { read_only: false, no_devices: true, slave: false };
 
+/// What is mounted over `/`, for a process whose root is what it covers: at a root, `..` stays, but what is mounted on it is
+/// looked for; with `/` it is not.
+const OVER_ROOT: &CStr = c"/..";
+
 /// The three files that ctr supplies.
 const ETC_NAMES: [&CStr; 3] = [c"hostname", c"hosts", c"resolv.conf"];
 
@@ -166,67 +170,58 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     // Which half builds the root, and which one takes copies of the host's mounts.
     let build = build_root(spec, facts);
     let copies = copies(spec, facts, first_volume);
+    let private = || {
+        step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)])
+    };
+    let namespace_root = || {
+        step(
+            "namespace-root",
+            "not the root of a chroot that ctr may have been started in",
+            vec![Op::NamespaceRoot { first: !spec.host_pid }],
+        )
+    };
+    let enter = |root: &CStr| step("enter", "the new root, not yet ours", vec![tree(Tree::Enter(root.into()))]);
+    let mut aside = Vec::new();
     match facts.way {
         Way::Plain => {
             outer.extend(copies);
-            inner.push(step(
-                "private",
-                "no mount of ours is seen outside, and none from outside in here",
-                vec![tree(Tree::Private)],
-            ));
+            inner.extend([private(), namespace_root()]);
             inner.extend(build);
+            inner.push(enter(c"root"));
         }
-        Way::Shifted { mounts, .. } => {
+        Way::Shifted { .. } => {
             outer.extend(copies);
-            outer.push(step(
+            aside.push(step(
                 "aside",
                 "the root is built aside, where root may still shift its ids",
-                vec![tree(Tree::OwnMounts), tree(Tree::Private)],
-            ));
-            outer.extend(build);
-            outer.push(step(
-                "back",
-                "only its descriptor comes along",
-                vec![
-                    tree(Tree::Tree { from: c"root".into(), recursive: true, rules: Rules::default(), into: ROOT }),
-                    Op::EnterMounts(mounts),
-                ],
-            ));
-            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
-            inner.push(step(
-                "private",
-                "no mount of ours is seen outside, and none from outside in here",
                 vec![tree(Tree::Private)],
             ));
-            inner.push(early(spec));
-            inner.push(step(
-                "attach",
-                "the root that was built aside",
-                vec![
-                    tree(Tree::Attach { tree: ROOT, at: c(&facts.stage), rules: Rules::default() }),
-                    tree(Tree::Enter(c(&facts.stage))),
-                ],
-            ));
+            aside.extend(build);
+            let from = c"root".into();
+            let result = Tree::Tree { from, recursive: true, rules: Rules::default(), into: ROOT };
+            aside.push(step("result", "only its descriptor comes along", vec![tree(result)]));
+            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
+            inner.extend([private(), early(spec), namespace_root()]);
+            let finished = Tree::Attach { tree: ROOT, at: c"/".into(), rules: Rules::default() };
+            inner.push(step("attach", "the root that was built aside", vec![tree(finished)]));
+            inner.push(enter(OVER_ROOT));
         }
         Way::Alone { .. } => {
             inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent(facts.parent)]));
-            inner.push(step(
-                "private",
-                "no mount of ours is seen outside, and none from outside in here",
-                vec![tree(Tree::Private)],
-            ));
-            inner.push(early(spec));
+            inner.extend([private(), early(spec)]);
             inner.extend(copies);
+            inner.push(namespace_root());
             inner.extend(build);
+            inner.push(enter(c"root"));
         }
-    }
-    if !matches!(facts.way, Way::Shifted { .. }) {
-        inner.push(step("enter", "the new root, not yet ours", vec![tree(Tree::Enter(c"root".into()))]));
     }
     inner.push(step(
         "pivot",
         "it becomes /, and the host's / goes away",
-        vec![tree(Tree::Pivot { below: facts.on_ramfs.iter().map(c).collect() })],
+        vec![tree(Tree::Pivot {
+            covered: !matches!(facts.way, Way::Shifted { .. }),
+            on_ramfs: facts.on_ramfs.as_ref().map(|below| below.iter().map(c).collect()),
+        })],
     ));
     if facts.way != Way::Plain {
         let groups = matches!(facts.way, Way::Shifted { .. }).then(Vec::new);
@@ -252,7 +247,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
         }
     }
     let slots = first_volume + spec.volumes.len();
-    Plan { outer, namespaces, inner, slots, map: facts.way.map() }
+    Plan { outer, aside, namespaces, inner, slots, map: facts.way.map() }
 }
 
 /// The host's mounts that the container will use, as detached trees that nobody else can see.
@@ -327,15 +322,15 @@ fn early(spec: &Spec) -> Step {
 
 /// The root, from a layer above what is only looked at. Ends in the stage, with the root attached at `root`.
 fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
-    let stage = c(&facts.stage);
     let owner = match facts.way {
         Way::Shifted { map, .. } => Some(map.outside),
         _ => None,
     };
     let ids = owner.map_or(String::new(), |id| format!(",uid={id},gid={id}"));
     let mut layer = vec![
-        mount(c"tmpfs", k::MS_NOSUID | k::MS_NODEV, &format!("mode=700{ids}"), &stage),
-        tree(Tree::Enter(stage.clone())),
+        // Over everything: that needs no directory on a disk, and what it covers is not needed any more.
+        mount(c"tmpfs", k::MS_NOSUID, &format!("mode=700{ids}"), c"/"),
+        tree(Tree::Enter(OVER_ROOT.into())),
         // Modes are meant as they stand, until the command gets its usual mask.
         tree(Tree::Umask(0)),
     ];
@@ -657,13 +652,12 @@ mod tests {
 
     fn facts(way: Way) -> Facts {
         Facts {
-            stage: "/run/ctr/containers/web".into(),
             id: "0123456789abcdef".into(),
             hostname: "web".into(),
             user: User { uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() },
             way,
             host_mounts: Vec::new(),
-            on_ramfs: Vec::new(),
+            on_ramfs: None,
             resolv_conf: String::new(),
             stdio: [Stdio::Null, Stdio::Keep, Stdio::Keep],
             terminal: None,
@@ -676,10 +670,10 @@ mod tests {
     }
 
     const MAP: IdMap = IdMap { outside: 1 << 30, count: 65_536, outside_group: 1 << 30 };
-    const WAYS: [Way; 3] = [Way::Plain, Way::Shifted { map: MAP, userns: 9, mounts: 8 }, Way::Alone { map: MAP }];
+    const WAYS: [Way; 3] = [Way::Plain, Way::Shifted { map: MAP, userns: 9 }, Way::Alone { map: MAP }];
 
     fn names(plan: &Plan) -> Vec<&'static str> {
-        plan.outer.iter().chain(&plan.inner).map(|step| step.name).collect()
+        plan.outer.iter().chain(&plan.aside).chain(&plan.inner).map(|step| step.name).collect()
     }
 
     /// Every variant of wishes that changes the list.
@@ -720,7 +714,7 @@ mod tests {
     fn names_are_unique_and_everything_is_explained() {
         for plan in plans() {
             let mut names = names(&plan);
-            for step in plan.outer.iter().chain(&plan.inner) {
+            for step in plan.outer.iter().chain(&plan.aside).chain(&plan.inner) {
                 assert!(
                     !step.why.is_empty()
                         && !step.ops.is_empty()

@@ -6,23 +6,21 @@
 //! The directory is made, and locked, before anything else of the container exists: it is the undo list. A container
 //! lives as long as the ctr that started it holds the lock on its directory (`flock(2)`), which the kernel ends with
 //! the process: whether a record is stale is asked of the kernel, never read from a file. Every command that opens the
-//! state first takes away what dead ones left; all else that a container has (mounts, links, processes) lives in
-//! namespaces that die with it.
-//!
-//! The container's root is built on its directory, in a mount namespace of its own: nothing of that is seen here.
+//! state first takes away what dead ones left: a process that outlived its ctr, and the directory. All else that a
+//! container has (mounts, links) is in namespaces that die with it.
 
 use std::env;
 use std::ffi::{CStr, CString, OsString};
 use std::fmt::Write;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use linux_raw_sys::general as k;
 
 use crate::error::{Doing, Error, Result};
-use crate::sys;
+use crate::{procfs, sys};
 
 /// The first line of every record.
 const VERSION: &str = "ctr 1";
@@ -65,9 +63,34 @@ fn c(path: &Path) -> CString {
     CString::new(path.as_os_str().to_owned().into_vec()).unwrap_or_default()
 }
 
-/// Opens a directory; what is missing of it is made, for ourselves alone.
+/// Opens the folder of all containers. /run is root's alone; anywhere else, /tmp say, somebody may have been there first:
+/// the state folder and the one in it must be real directories that belong to us and that nobody else may write to.
+fn open_ours(folder: &Path, containers: &Path) -> io::Result<OwnedFd> {
+    if folder.starts_with("/run") {
+        return open_or_make(containers);
+    }
+    let outer = open_or_make(folder)?;
+    check_ours(&outer)?;
+    let name = c"containers";
+    match sys::mkdir(outer.as_fd(), name, 0o700) {
+        Err(e) if e.raw_os_error() != Some(libc::EEXIST) => return Err(e),
+        _ => {}
+    }
+    let inner = sys::openat(outer.as_fd(), name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)?;
+    check_ours(&inner).map(|()| inner)
+}
+
+fn check_ours(dir: &OwnedFd) -> io::Result<()> {
+    let stat = sys::fstat(dir.as_fd())?;
+    if stat.st_uid == sys::euid() && stat.st_mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other("it belongs to somebody else, or others may write to it"))
+}
+
+/// Opens a directory, itself no link; what is missing of it is made, for ourselves alone.
 fn open_or_make(path: &Path) -> io::Result<OwnedFd> {
-    let flags = k::O_RDONLY | k::O_DIRECTORY;
+    let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
     match sys::openat(sys::CWD, &c(path), flags, 0) {
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
         opened => return opened,
@@ -88,35 +111,28 @@ fn open_or_make(path: &Path) -> io::Result<OwnedFd> {
 impl State {
     /// Opens the state folder, makes it if it is missing, and takes away what dead containers left.
     pub fn open() -> Result<State> {
-        let path = folder().join("containers");
+        let folder = folder();
+        let path = folder.join("containers");
         let hint = "set CTR_STATE to a folder that can be written to (on a tmpfs, if there is one)";
-        let containers = open_or_make(&path).map_err(|cause| {
-            let elsewhere =
-                matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EROFS | libc::ENOENT | libc::ENOTDIR));
+        let containers = open_ours(&folder, &path).map_err(|cause| {
+            let elsewhere = matches!(
+                cause.raw_os_error(),
+                Some(libc::EACCES | libc::EROFS | libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+            );
             Error::new("open the state folder", path.display(), cause).hint(elsewhere.then_some(hint))
         })?;
-        // In a shared place such as /tmp somebody else may have been there first. /run is root's alone.
-        if !path.starts_with("/run") {
-            let stat = sys::fstat(containers.as_fd()).doing("open the state folder", path.display())?;
-            if stat.st_uid != sys::euid() || stat.st_mode & 0o022 != 0 {
-                let cause = io::Error::other("it belongs to somebody else, or others may write to it");
-                return Err(Error::new("use the state folder", path.display(), cause).hint(Some(hint)));
-            }
-        }
         let state = State { path, containers };
         state.reclaim().doing("look through the state folder", state.path.display())?;
         Ok(state)
     }
 
-    /// Removes every container directory whose ctr is dead.
+    /// Ends every container whose ctr is dead, and removes its directory.
     fn reclaim(&self) -> io::Result<()> {
         for name in names(&self.containers)? {
-            let Ok(dir) =
-                sys::openat(self.containers.as_fd(), &name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)
-            else {
-                continue;
-            };
+            let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
+            let Ok(dir) = sys::openat(self.containers.as_fd(), &name, flags, 0) else { continue };
             if sys::lock(dir.as_fd(), false).is_ok() {
+                end_orphan(&dir);
                 // What cannot be removed is tried again by the next command; it is no reason not to go on.
                 let _ = empty(&dir).and_then(|()| sys::unlink(self.containers.as_fd(), &name, true));
             }
@@ -199,18 +215,70 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
     }
 }
 
-/// Removes the files of a container directory.
+/// Removes the files that we make in a container's directory, and no others: it may be a directory that only looks like
+/// one, and then it stays.
 fn empty(dir: &OwnedFd) -> io::Result<()> {
-    for name in names(dir)? {
-        sys::unlink(dir.as_fd(), &name, false)?;
+    for name in [c"record", c"record.new"] {
+        match sys::unlink(dir.as_fd(), name, false) {
+            Err(e) if e.raw_os_error() != Some(libc::ENOENT) => return Err(e),
+            _ => {}
+        }
     }
     Ok(())
+}
+
+/// Ends a container that has outlived its ctr: its PID 1 changed its ids (su, gosu) and thereby lost the signal that comes
+/// when ctr dies (prctl(2), `PR_SET_PDEATHSIG`), or switched that off.
+///
+/// The record names its pid and the time at which it was written. A process of that number that is older than the record
+/// is the container's, for it had the number then; a younger one is a stranger that got it later.
+fn end_orphan(dir: &OwnedFd) {
+    let found = || -> Option<OwnedFd> {
+        let record = sys::openat(dir.as_fd(), c"record", k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0).ok()?;
+        let text = String::from_utf8(procfs::read_all(record.as_fd(), 64 << 10).ok()?).ok()?;
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        let (pid, written): (u32, u64) = (value("pid")?.parse().ok()?, value("clock")?.parse().ok()?);
+        if text.lines().next() != Some(VERSION)
+            || value("boot").is_some_and(|boot| Some(boot) != boot_id().as_deref())
+        {
+            return None;
+        }
+        // The descriptor first: what is read afterwards is about the process that it holds, or about none.
+        let process = sys::pidfd_open(pid).ok()?;
+        let stat = CString::new(format!("{pid}/stat")).ok()?;
+        let stat = procfs::read(procfs::open().ok()?.as_fd(), &stat).ok()?;
+        (started(&stat)? <= written).then_some(process)
+    };
+    if let Some(process) = found() {
+        let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
+        // Its end is awaited, so that what it held is free; a process that cannot die now will do so later.
+        let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        let _ = sys::poll(&mut wanted, 5000);
+    }
+}
+
+/// When a process started, in nanoseconds since boot, from its `/proc/PID/stat` (field 22, in hundredths of a second).
+fn started(stat: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(stat).into_owned();
+    // The name, in brackets, may have anything in it.
+    let rest = text.get(text.rfind(')')? + 1..)?;
+    rest.split_whitespace().nth(19)?.parse::<u64>().ok()?.checked_mul(10_000_000)
+}
+
+/// Which boot this is.
+fn boot_id() -> Option<String> {
+    let text = procfs::read(procfs::open().ok()?.as_fd(), c"sys/kernel/random/boot_id").ok()?;
+    Some(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
 impl Entry {
     /// Writes the record: a reader sees the old one or the new one, never half of one.
     pub fn save(&self, lines: &[(&str, String)]) -> Result<()> {
-        let mut text = format!("{VERSION}\n");
+        let mut text = format!("{VERSION}\nclock {}\n", sys::since_boot());
+        // /run is empty after a boot; where the state may be on a disk, the clock needs to be told whose it is.
+        if let (false, Some(boot)) = (self.path.starts_with("/run"), boot_id()) {
+            let _ = writeln!(text, "boot {boot}");
+        }
         for (key, value) in lines {
             // One line each, whatever is in it.
             let _ = writeln!(text, "{key} {}", value.replace('\n', " "));
@@ -219,6 +287,8 @@ impl Entry {
             let flags = k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW;
             let file = sys::openat(self.dir.as_fd(), c"record.new", flags, 0o600)?;
             sys::write_all(file.as_fd(), text.as_bytes())?;
+            // It ends with us, who end soon enough: one descriptor is cheaper than closing it.
+            let _ = file.into_raw_fd();
             sys::rename(self.dir.as_fd(), c"record.new", c"record")
         };
         write().doing("write the container's record", self.path.join("record").display())
@@ -253,4 +323,20 @@ impl Drop for Entry {
 pub fn command_line(words: &[CString]) -> String {
     let shown = |word: &CString| OsString::from_vec(word.as_bytes().to_vec()).to_string_lossy().into_owned();
     words.iter().map(shown).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_process_is_read_whatever_its_name() {
+        let fields = (3..=52).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        assert_eq!(started(format!("7 (a) b) {fields}").as_bytes()), Some(22 * 10_000_000));
+        for garbage in [&b""[..], b"7 (a", b"7 (a)", b")", &[0xff; 100]] {
+            assert_eq!(started(garbage), None);
+        }
+        let own = std::fs::read("/proc/self/stat").unwrap();
+        assert!(started(&own).unwrap() <= sys::since_boot());
+    }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use linux_raw_sys::general as k;
 use rootfs::Trees;
@@ -24,6 +24,7 @@ use super::plan::Plan;
 use super::step::{Context, Op, Step};
 use super::trace::Trace;
 use crate::error::{Doing, Error, Result, exit, hint};
+use crate::idmap::IdMap;
 use crate::{procfs, sys};
 
 /// The child's stack. Its deepest call is a few KiB; the fault build checks that no heap is used, tests that this holds.
@@ -47,9 +48,14 @@ pub struct Born {
 /// starts needs a step that waits for it (`AwaitParent`).
 pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<()>) -> Result<Born> {
     let mut fds = vec![-1; plan.slots];
-    let report = Report::new(plan.inner.len());
     let result =
-        outer(plan, &mut fds, &report, trace).and_then(|()| inner(plan, &mut fds.clone(), &report, trace, beside));
+        here(&plan.outer, &mut fds, trace).and_then(|()| aside(&plan.aside, &mut fds, trace)).and_then(|()| {
+            let proc = plan.map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
+            let way = Walk { steps: &plan.inner, flags: plan.namespaces, execs: true };
+            walk(&way, &mut fds.clone(), trace, |born| {
+                write_maps(plan.map, proc.as_ref(), born.pid).and_then(|()| beside(born.pid))
+            })
+        });
     if result.is_err() {
         Trees::numbers(&fds).map(sys::adopt).for_each(drop);
     }
@@ -57,33 +63,44 @@ pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<
     result
 }
 
-fn outer(plan: &Plan, fds: &mut [RawFd], report: &Report, trace: &mut Trace) -> Result<()> {
+/// The steps that we do ourselves.
+fn here(steps: &[Step], fds: &mut [RawFd], trace: &mut Trace) -> Result<()> {
     let mut words = [0; 128];
-    let mut context = Context { trees: Trees { fds, words: &mut words }, parent_ready: &report.parent_ready };
-    let fault = Fault::wanted(&plan.outer);
-    // Where the steps left us in a mount namespace of our own, its mounts would keep the state from being removed.
-    let back = |error: Error| {
-        let ops = plan.outer.iter().flat_map(|step| &step.ops);
-        for op in ops.filter(|op| matches!(op, Op::EnterMounts(_))) {
-            let mut words = [0; 128];
-            let trees = Trees { fds: &mut [], words: &mut words };
-            let _ = op.run(&mut Context { trees, parent_ready: &report.parent_ready });
-        }
-        error
-    };
-    for step in &plan.outer {
+    let nobody = AtomicU32::new(0);
+    let mut context = Context { trees: Trees { fds, words: &mut words }, parent_ready: &nobody };
+    let fault = Fault::wanted(steps);
+    for step in steps {
         if let Some(errno) = fault.fails(step.name) {
-            return Err(back(failed(step, 0, io::Error::from_raw_os_error(errno), None)));
+            return Err(failed(step, 0, io::Error::from_raw_os_error(errno), None));
         }
         for (at, op) in step.ops.iter().enumerate() {
             if let Err(e) = op.run(&mut context) {
-                return Err(back(failed(step, at, e, kernel_words(context.trees.words))));
+                return Err(failed(step, at, e, kernel_words(context.trees.words)));
             }
         }
         trace.note(step.name, step.why);
         fault.kill_ourselves_after(step.name);
     }
     Ok(())
+}
+
+/// The steps that want a mount namespace which is thrown away afterwards. The process that does them shares our table of
+/// descriptors: the trees it makes are ours.
+fn aside(steps: &[Step], fds: &mut [RawFd], trace: &mut Trace) -> Result<()> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let way = Walk { steps, flags: k::CLONE_NEWNS | k::CLONE_FILES, execs: false };
+    let born = walk(&way, fds, trace, |_| Ok(()))?;
+    sys::wait_pidfd(born.pidfd.as_fd()).doing("wait for a process", "waitid").map(drop)
+}
+
+fn write_maps(map: Option<IdMap>, proc: Option<&OwnedFd>, pid: u32) -> Result<()> {
+    let (Some(map), Some(proc)) = (map, proc) else { return Ok(()) };
+    map.write(proc.as_fd(), pid).map_err(|cause| {
+        let advice = hint("maps", cause.raw_os_error().unwrap_or(0));
+        Error::new("write the container's id maps", "uid_map, gid_map", cause).hint(advice)
+    })
 }
 
 /// An error of one step, in words.
@@ -107,58 +124,60 @@ fn failed(step: &Step, at: usize, cause: io::Error, words: Option<String>) -> Er
         None => op.to_string(),
     });
     let advice = hint(step.name, errno);
-    Error::new(format_args!("set up the container, step {:?}", step.name), call, cause).hint(advice)
+    let mut error = Error::new(format_args!("set up the container, step {:?}", step.name), call, cause).hint(advice);
+    error.step = Some(step.name);
+    error
 }
 
-fn inner(
-    plan: &Plan,
-    fds: &mut [RawFd],
-    report: &Report,
-    trace: &mut Trace,
-    beside: impl FnOnce(u32) -> Result<()>,
-) -> Result<Born> {
-    let proc = plan.map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
+/// What a child does in our memory.
+struct Walk<'a> {
+    steps: &'a [Step],
+    /// `CLONE_*`, beside those that every child has.
+    flags: u32,
+    /// The last step is `execve`; otherwise the child ends after it.
+    execs: bool,
+}
+
+/// Sends a child on its way and stays until it has left our memory, as another program or dead. `beside` is done
+/// meanwhile; if it fails, so does the child. On an error the child is gone.
+fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&Born) -> Result<()>) -> Result<Born> {
+    let report = Report::new(way.steps.len());
     let mut orders = Orders {
-        steps: &plan.inner,
-        report,
+        steps: way.steps,
+        report: &report,
         fds,
         watched: trace.on() || cfg!(feature = "fault"),
-        fault: Fault::wanted(&plan.inner),
+        fault: Fault::wanted(way.steps),
     };
     let mut stack = new_stack();
-    let born = clone3(plan.namespaces, &mut stack, &mut orders, report).map_err(|e| {
+    let born = clone3(way.flags, &mut stack, &mut orders, &report).map_err(|e| {
         let advice = hint("clone", e.raw_os_error().unwrap_or(0));
         Error::new("make the container's namespaces", "clone3", e).hint(advice)
     })?;
-    let mapped = match (plan.map, &proc) {
-        (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid).map_err(|cause| {
-            let advice = hint("maps", cause.raw_os_error().unwrap_or(0));
-            Error::new("write the container's id maps", "uid_map, gid_map", cause).hint(advice)
-        }),
-        _ => Ok(()),
-    };
-    let ready = mapped.and_then(|()| beside(born.pid));
+    let ready = beside(&born);
     report.parent_ready.store(if ready.is_ok() { 1 } else { 2 }, Ordering::Release);
-    if plan.inner.iter().flat_map(|step| &step.ops).any(|op| matches!(op, Op::AwaitParent(_))) {
+    if way.steps.iter().flat_map(|step| &step.ops).any(|op| matches!(op, Op::AwaitParent(_))) {
         let _ = sys::futex_wake(&report.parent_ready);
     }
     if ready.is_err() {
         // It may not have waited for us, and nobody would find it.
         let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
     }
-    let interrupted = watch(plan, &born, report, trace);
+    let interrupted = watch(way, &born, &report, trace);
     // The child has left our memory: only now may the stack and the orders go.
     drop(stack);
     let done = report.done.load(Ordering::Acquire) as usize;
     let errno = report.errno.load(Ordering::Acquire);
-    if errno == 0 && done + 1 == plan.inner.len() && ready.is_ok() {
-        trace.note("exec", plan.inner.last().map_or("", |step| step.why));
+    let wanted = way.steps.len() - usize::from(way.execs);
+    if errno == 0 && done == wanted && ready.is_ok() {
+        if let (true, Some(step)) = (way.execs, way.steps.last()) {
+            trace.note(step.name, step.why);
+        }
         return Ok(born);
     }
     let ended = sys::wait_pidfd(born.pidfd.as_fd());
     ready?;
-    let step = plan.inner.get(done);
-    match (step, errno) {
+    match (way.steps.get(done), errno) {
         (Some(step), 0) => {
             let how =
                 if interrupted { "interrupted".to_owned() } else { format!("the process was killed ({ended:?})") };
@@ -173,8 +192,8 @@ fn inner(
 }
 
 /// Sleeps until the child has left our memory, printing its steps as they happen. Tells whether it was interrupted.
-fn watch(plan: &Plan, born: &Born, report: &Report, trace: &mut Trace) -> bool {
-    let fault = Fault::wanted(&plan.inner);
+fn watch(way: &Walk, born: &Born, report: &Report, trace: &mut Trace) -> bool {
+    let fault = Fault::wanted(way.steps);
     let (mut shown, mut born_shown) = (0, false);
     let mut interrupted = false;
     loop {
@@ -185,7 +204,7 @@ fn watch(plan: &Plan, born: &Born, report: &Report, trace: &mut Trace) -> bool {
             trace.step("clone3", "a process in namespaces of its own", began);
             born_shown = true;
         }
-        for (step, time) in plan.inner.iter().zip(&report.times).take(done).skip(shown) {
+        for (step, time) in way.steps.iter().zip(&report.times).take(done).skip(shown) {
             trace.step(step.name, step.why, time.load(Ordering::Relaxed));
             fault.kill_ourselves_after(step.name);
             shown += 1;
@@ -284,45 +303,24 @@ pub fn companion(steps: Vec<Step>) -> io::Result<Born> {
 /// A user namespace with these ids, for shifting mounts: a process that only exists to own it, gone when this returns.
 ///
 /// `parent` is our own pidfd.
-pub fn user_namespace(map: crate::idmap::IdMap, proc: BorrowedFd, parent: RawFd) -> io::Result<OwnedFd> {
-    let report = Report::new(1);
-    let steps = [super::step::step("maps", "", vec![Op::AwaitParent(parent)])];
-    let mut orders = Orders { steps: &steps, report: &report, fds: &mut [], watched: false, fault: Fault::none() };
-    let mut stack = new_stack();
-    let born = clone3(k::CLONE_NEWUSER, &mut stack, &mut orders, &report)?;
-    let namespace = map.write(proc, born.pid).and_then(|()| crate::idmap::namespace_of(proc, born.pid));
-    report.parent_ready.store(1, Ordering::Release);
-    let _ = sys::futex_wake(&report.parent_ready);
-    let ended = sys::wait_pidfd(born.pidfd.as_fd());
-    drop(stack);
-    ended.and(namespace)
+pub fn user_namespace(map: IdMap, proc: BorrowedFd, parent: RawFd) -> Result<OwnedFd> {
+    let steps = [super::step::step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(parent)])];
+    let way = Walk { steps: &steps, flags: k::CLONE_NEWUSER, execs: false };
+    let mut namespace = None;
+    let born = walk(&way, &mut [], &mut Trace::new(false), |born| {
+        let made = map.write(proc, born.pid).and_then(|()| crate::idmap::namespace_of(proc, born.pid));
+        namespace = Some(made.doing("make a user namespace", "uid_map, gid_map")?);
+        Ok(())
+    })?;
+    sys::wait_pidfd(born.pidfd.as_fd()).doing("wait for a process", "waitid")?;
+    namespace.ok_or_else(|| Error::new("make a user namespace", "", io::Error::from_raw_os_error(libc::ECHILD)))
 }
 
 /// Does the steps in a process of its own with these namespaces, which then ends and takes all of it along: for
 /// `ctr doctor`, which tries instead of guessing. `map` is for `CLONE_NEWUSER`; the first step then awaits it.
-pub fn attempt(namespaces: u32, steps: &[Step], map: Option<crate::idmap::IdMap>) -> Result<()> {
+pub fn attempt(namespaces: u32, steps: &[Step], map: Option<IdMap>) -> Result<()> {
     let proc = map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
-    let report = Report::new(steps.len());
-    let mut orders = Orders { steps, report: &report, fds: &mut [-1; 4], watched: false, fault: Fault::none() };
-    let mut stack = new_stack();
-    let born = clone3(namespaces, &mut stack, &mut orders, &report).doing("make a process", "clone3")?;
-    let mapped = match (map, &proc) {
-        (Some(map), Some(proc)) => map.write(proc.as_fd(), born.pid),
-        _ => Ok(()),
-    };
-    report.parent_ready.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release);
-    let _ = sys::futex_wake(&report.parent_ready);
-    while report.alive.load(Ordering::Acquire) != 0 {
-        let _ = sys::futex_wait(&report.alive, 1, LOOK);
-    }
-    // It has left our memory: the stack may go.
-    drop(stack);
-    let ended = sys::wait_pidfd(born.pidfd.as_fd());
-    mapped.doing("write id maps", "uid_map, gid_map")?;
-    let Some(step) = steps.get(report.done.load(Ordering::Acquire) as usize) else { return Ok(()) };
-    let at = report.op.load(Ordering::Acquire) as usize;
-    match report.errno.load(Ordering::Acquire) {
-        0 => Err(Error::new(step.why, "", io::Error::other(format!("the process was killed ({ended:?})")))),
-        errno => Err(failed(step, at, io::Error::from_raw_os_error(errno), report.kernel_words())),
-    }
+    let way = Walk { steps, flags: namespaces, execs: false };
+    let born = walk(&way, &mut [-1; 4], &mut Trace::new(false), |born| write_maps(map, proc.as_ref(), born.pid))?;
+    sys::wait_pidfd(born.pidfd.as_fd()).doing("wait for a process", "waitid").map(drop)
 }

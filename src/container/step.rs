@@ -115,8 +115,9 @@ pub enum Op {
     /// Wait until the parent (its pidfd) has written the id maps of our user namespace, and what else must be there
     /// before us.
     AwaitParent(RawFd),
-    /// Back to the mount namespace behind this descriptor.
-    EnterMounts(RawFd),
+    /// Our root becomes that of our mount namespace, which is another one if ctr was started in a chroot. We are process
+    /// 1 of our pid namespace, or (`false`) of none of our own.
+    NamespaceRoot { first: bool },
     /// A prepared rtnetlink request.
     Netlink(Vec<u8>),
     /// The host name of our UTS namespace.
@@ -169,7 +170,7 @@ impl Op {
         match self {
             Op::Tree(op) => op.run(&mut context.trees),
             Op::AwaitParent(parent) => await_parent(context.parent_ready, *parent),
-            Op::EnterMounts(fd) => sys::setns(sys::borrow(*fd)),
+            Op::NamespaceRoot { first } => sys::to_namespace_root(if *first { 1 } else { sys::pid() }),
             Op::Netlink(message) => netlink::transact(message),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
             Op::Keyring => match sys::new_session_keyring() {
@@ -323,7 +324,7 @@ impl fmt::Display for Op {
         match self {
             Op::Tree(op) => op.fmt(f),
             Op::AwaitParent(_) => write!(f, "wait for ctr"),
-            Op::EnterMounts(_) => write!(f, "setns mount"),
+            Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
             Op::Hostname(name) => write!(f, "hostname {name}"),
             Op::Keyring => write!(f, "keyctl new_session"),

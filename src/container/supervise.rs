@@ -15,6 +15,9 @@ use crate::{procfs, tty};
 /// What is written at once: never blocks on a pipe that `poll` calls writable (`PIPE_BUF`, pipe(7)).
 const CHUNK: usize = 4096;
 
+/// The most that can be on its way when the container has ended (`/proc/sys/fs/pipe-max-size`).
+const MOST_LEFT: usize = 2 << 20;
+
 /// Which of several SIGINT or SIGTERM is taken for "now, at any price".
 const INSIST: u32 = 3;
 
@@ -100,12 +103,18 @@ impl Pump {
         (self.from, self.to, self.start, self.end) = (None, None, 0, 0);
     }
 
-    /// Moves all that is there, until there would be a wait for more.
+    /// Whether there is nothing left to be done in this direction.
+    fn is_closed(&self) -> bool {
+        self.from.is_none()
+    }
+
+    /// Moves what is there, until there would be a wait for more; no more than a pipe or a terminal can hold, because
+    /// with `--pid host` somebody may still be writing.
     fn drain(&mut self) {
-        loop {
+        for _ in 0..MOST_LEFT / CHUNK {
             let mut wanted = [self.wanted()];
-            let ready = wanted[0].fd >= 0
-                && sys::poll(&mut wanted, if self.start < self.end { -1 } else { 0 }).is_ok_and(|n| n > 0);
+            let patience = if self.start < self.end { -1 } else { 0 };
+            let ready = wanted[0].fd >= 0 && sys::poll(&mut wanted, patience).is_ok_and(|n| n > 0);
             if !ready || !self.step() && self.start == self.end {
                 return;
             }
@@ -126,8 +135,18 @@ pub struct Outside {
     pub input: Option<Pump>,
     /// From the container.
     pub output: Vec<Pump>,
-    /// The container's terminal, to change its size.
-    pub terminal: Option<OwnedFd>,
+    /// The container's terminal.
+    pub terminal: Option<Terminal>,
+}
+
+/// The outer end of the container's terminal, and the inner one: while somebody has that open, the outer end does not
+/// report an end of the session that is none (a container may close all its descriptors and open /dev/console later).
+#[derive(Debug)]
+pub struct Terminal {
+    /// The pty's master.
+    pub outer: OwnedFd,
+    /// Its other end, to be held, not used.
+    pub _inner: OwnedFd,
 }
 
 /// Blocks every signal for good and gives a descriptor to read them from.
@@ -167,6 +186,9 @@ impl Outside {
                     pump.step();
                 }
             }
+            if self.terminal.is_some() && self.input.iter().chain(&self.output).any(Pump::is_closed) {
+                self.hang_up(born, name);
+            }
             if wanted[0].revents != 0 {
                 break;
             }
@@ -179,48 +201,77 @@ impl Outside {
     fn signal(&self, signal: i32, born: &Born, name: &str, asked: &mut u32) {
         if signal == libc::SIGWINCH {
             if let (Some(inside), Some(outside)) = (&self.terminal, tty::ours()) {
-                let _ = sys::window_size(outside).and_then(|size| sys::set_window_size(inside.as_fd(), &size));
+                let _ = sys::window_size(outside).and_then(|size| sys::set_window_size(inside.outer.as_fd(), &size));
             }
             return;
         }
         // It may have just ended; poll will tell.
         let _ = sys::pidfd_signal(born.pidfd.as_fd(), signal);
-        if !matches!(signal, libc::SIGINT | libc::SIGTERM) {
-            return;
-        }
-        *asked += 1;
-        if *asked == 1 && ignores(born.pid, signal) {
-            say(&format!(
-                "{name} ignores this signal: as PID 1 a program gets only those it has handlers for (ctr run --init \
-                 helps); twice more kills it"
-            ));
-        }
-        if *asked == INSIST {
-            say(&format!("{name} still runs after {INSIST} signals: killing it"));
-            let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
+        match (signal, takes(born.pid, signal)) {
+            (libc::SIGHUP, Takes::Default) => kill(born, name, "it has no handler for SIGHUP"),
+            (libc::SIGINT | libc::SIGTERM, Takes::Default | Takes::Ignores) => {
+                *asked += 1;
+                if *asked == 1 {
+                    say(&format!(
+                        "{name} ignores this signal: as PID 1 a program gets only those it has handlers for (ctr run \
+                         --init helps); twice more kills it"
+                    ));
+                }
+                if *asked == INSIST {
+                    kill(born, name, "it still runs after three signals");
+                }
+            }
+            _ => {}
         }
     }
+
+    /// The caller's terminal is gone, or nobody reads what the container's terminal shows: the container is told the way
+    /// terminals do. Its readers get an end, its writers an error, its session SIGHUP; and a PID 1 that has no handler for
+    /// that, and so would stay for ever where any other program ends, is killed.
+    fn hang_up(&mut self, born: &Born, name: &str) {
+        let default = takes(born.pid, libc::SIGHUP) == Takes::Default;
+        (self.input, self.terminal) = (None, None);
+        self.output.clear();
+        if default {
+            kill(born, name, "its terminal is gone");
+        }
+    }
+}
+
+fn kill(born: &Born, name: &str, why: &str) {
+    say(&format!("{why}: killing {name}"));
+    let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
 }
 
 fn say(line: &str) {
     let _ = write!(io::stderr(), "ctr: {line}\r\n");
 }
 
-/// Whether PID 1 has neither a handler for the signal nor blocks it to read it later. Not known is no.
-fn ignores(pid: u32, signal: i32) -> bool {
+/// What a process does about a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Takes {
+    /// It has a handler, or blocks it to read it later; or nobody knows.
+    Handles,
+    /// It chose to ignore it.
+    Ignores,
+    /// Nothing: for PID 1 that means that it does not even arrive.
+    Default,
+}
+
+fn takes(pid: u32, signal: i32) -> Takes {
     let status = || -> Option<Vec<u8>> {
         let path = std::ffi::CString::new(format!("{pid}/status")).ok()?;
         procfs::read(procfs::open().ok()?.as_fd(), &path).ok()
     };
-    let Some(status) = status() else { return false };
-    let text = String::from_utf8_lossy(&status);
-    let set = |key: &str| {
+    let text = String::from_utf8_lossy(&status().unwrap_or_default()).into_owned();
+    let has = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        u64::from_str_radix(line.trim(), 16).ok()
+        u64::from_str_radix(line.trim(), 16).ok().map(|set| set & sys::signal_bit(signal) != 0)
     };
-    match (set("SigCgt:"), set("SigBlk:")) {
-        (Some(caught), Some(blocked)) => (caught | blocked) & sys::signal_bit(signal) == 0,
-        _ => false,
+    match (has("SigCgt:"), has("SigBlk:"), has("SigIgn:")) {
+        (Some(false), Some(false), Some(true)) => Takes::Ignores,
+        (Some(false), Some(false), Some(false)) => Takes::Default,
+        _ => Takes::Handles,
     }
 }
 

@@ -161,11 +161,14 @@ fn killed_everywhere(process: impl Fn(usize) -> bool, points: usize) {
         assert_eq!(usual.done.code, 0, "{}: {usual:#?}", way.name);
         host.same_still();
         let calls = usual.calls.iter().enumerate().filter(|(number, _)| process(*number));
-        let calls: Vec<_> = calls.flat_map(|(number, calls)| (1..=calls.len()).map(move |call| (number, call))).collect();
+        let calls: Vec<_> =
+            calls.flat_map(|(number, calls)| (1..=calls.len()).map(move |call| (number, call))).collect();
         assert!(calls.len() > 20, "{}: {usual:#?}", way.name);
         for (process, call) in sample(&calls, points) {
             let shot = Shot { process, call, hit: Hit::Kill };
+            let t0 = std::time::Instant::now();
             let traced = way.trace(&ctr_path(), &["true"], None, Some(shot));
+
             // Waiting may take more calls one time, and fewer another.
             let Some((_, number)) = traced.hit else { continue };
             let (code, err) = (traced.done.code, &traced.done.err);

@@ -96,13 +96,15 @@ impl Pty {
     #[track_caller]
     pub fn hear(&mut self, text: &str) -> String {
         let end = Instant::now() + LIMIT;
+        // Where it may begin that has not been looked at.
+        let mut from = self.seen;
         loop {
-            let new = &self.heard[self.seen..];
-            if let Some(at) = new.windows(text.len()).position(|w| w == text.as_bytes()) {
-                let before = String::from_utf8_lossy(&new[..at]).into_owned();
-                self.seen += at + text.len();
+            if let Some(at) = self.heard[from..].windows(text.len()).position(|w| w == text.as_bytes()) {
+                let before = String::from_utf8_lossy(&self.heard[self.seen..from + at]).into_owned();
+                self.seen = from + at + text.len();
                 return before;
             }
+            from = from.max((self.heard.len() + 1).saturating_sub(text.len()));
             let mut poll = libc::pollfd { fd: self.master.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             let left = end.saturating_duration_since(Instant::now()).as_millis() as i32;
             // SAFETY: one pollfd, which lives as long as the call.
