@@ -8,7 +8,7 @@ use linux_raw_sys::general as k;
 
 use crate::sys;
 
-/// A terminal in raw mode; dropping it puts the old settings back.
+/// A terminal whose settings are remembered; dropping this puts them back.
 ///
 /// ctr is built without unwinding, and ends by `main` returning, with every signal that could end it blocked: every way
 /// out passes the drop but a panic, whose hook calls [`put_back`], and SIGKILL, for which a companion process waits
@@ -19,8 +19,8 @@ pub struct Raw(());
 /// The terminal that is raw at the moment, and how it was before.
 static BEFORE: Mutex<Option<(OwnedFd, k::termios)>> = Mutex::new(None);
 
-/// The terminal that is raw and its old settings, for somebody who outlives us.
-pub fn raw_terminal() -> Option<(RawFd, k::termios)> {
+/// The terminal and its old settings, for somebody who outlives us.
+pub fn remembered() -> Option<(RawFd, k::termios)> {
     let before = BEFORE.lock().ok()?;
     before.as_ref().map(|(terminal, settings)| (terminal.as_raw_fd(), *settings))
 }
@@ -35,15 +35,20 @@ pub fn put_back() {
 }
 
 impl Raw {
-    /// Raw mode for the terminal behind `fd`; ENOTTY if it is none.
-    pub fn enter(fd: BorrowedFd, how: How) -> io::Result<Raw> {
+    /// Remembers the settings of the terminal behind `fd`; ENOTTY if it is none.
+    pub fn remember(fd: BorrowedFd) -> io::Result<Raw> {
         let before = sys::terminal_settings(fd)?;
         let terminal = sys::dup(fd)?;
-        sys::set_terminal(fd, &made_raw(before, how))?;
         if let Ok(mut place) = BEFORE.lock() {
             *place = Some((terminal, before));
         }
         Ok(Raw(()))
+    }
+
+    /// Switches off what the terminal does.
+    pub fn enter(&self, how: How) -> io::Result<()> {
+        let (terminal, before) = remembered().ok_or(io::Error::from_raw_os_error(libc::ENOTTY))?;
+        sys::set_terminal(sys::borrow(terminal), &made_raw(before, how))
     }
 }
 

@@ -512,7 +512,11 @@ impl Connected {
             // Without -i the terminal stays the caller's, but for what it would do to output that is a terminal's already.
             if let Some(terminal) = if spec.interactive { Some(sys::borrow(0)) } else { tty::ours() } {
                 let how = if spec.interactive { tty::How::Raw } else { tty::How::Output };
-                raw = tty::Raw::enter(terminal, how).ok().map(|raw| (raw, companion(ourselves)));
+                // First the companion, then what it is there to undo.
+                raw = tty::Raw::remember(terminal).ok().map(|raw| (companion(ourselves), raw));
+                if let Some((_, raw)) = &raw {
+                    raw.enter(how).doing("set the terminal up", name)?;
+                }
             }
             if spec.interactive {
                 self.outside.input = Some(Pump::new(End::Caller(sys::borrow(0)), End::Ours(dup()?)));
@@ -521,7 +525,7 @@ impl Connected {
             self.outside.terminal = Some(Terminal { outer: inside, _inner: inner });
         }
         let ended = self.outside.run(born, name);
-        if let Some((raw, companion)) = raw {
+        if let Some((companion, raw)) = raw {
             drop(raw);
             if let Some(companion) = companion {
                 let _ = sys::pidfd_signal(companion.pidfd.as_fd(), libc::SIGKILL);
@@ -535,7 +539,7 @@ impl Connected {
 /// A process that puts the terminal's settings back if we are killed with SIGKILL. None if there can be none: then that
 /// case stays to `stty sane`.
 fn companion(ourselves: RawFd) -> Option<spawn::Born> {
-    let (terminal, settings) = tty::raw_terminal()?;
+    let (terminal, settings) = tty::remembered()?;
     let restore = Op::RestoreTerminal { parent: ourselves, terminal, settings };
     spawn::companion(vec![step("terminal", "the caller's terminal outlives us as it was", vec![restore])]).ok()
 }

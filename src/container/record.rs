@@ -276,8 +276,8 @@ impl Entry {
     pub fn save(&self, lines: &[(&str, String)]) -> Result<()> {
         let mut text = format!("{VERSION}\nclock {}\n", sys::since_boot());
         // /run is empty after a boot; where the state may be on a disk, the clock needs to be told whose it is.
-        if let (false, Some(boot)) = (self.path.starts_with("/run"), boot_id()) {
-            let _ = writeln!(text, "boot {boot}");
+        if !self.path.starts_with("/run") {
+            let _ = writeln!(text, "boot {}", boot_id().unwrap_or_default());
         }
         for (key, value) in lines {
             // One line each, whatever is in it.

@@ -217,7 +217,7 @@ fn its_size_is_the_one_outside_and_follows_it() {
     let host = Host::before();
     let program = "
 import os, signal, sys
-def say(*a): print('size', os.get_terminal_size(0).lines, os.get_terminal_size(0).columns, flush=True)
+def say(*a): os.write(1, b'size %d %d\\n' % (os.get_terminal_size(0).lines, os.get_terminal_size(0).columns))
 signal.signal(signal.SIGTERM, lambda *a: sys.exit(143)); signal.signal(signal.SIGWINCH, say); say()
 while True: signal.pause()
 ";
@@ -467,7 +467,7 @@ fn a_terminal_outside_without_t_stays_outside() {
     let host = Host::before();
     for options in [&[][..], &["-i"], &["--init", "-i"], &["-i", "--userns=auto"]] {
         let script = "ls -l /proc/$$/fd | grep -c -E '(tty|pts|console)'; [ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none is; \
-                      cat </dev/tty 2>&1; readlink /proc/$$/fd/1; exit 3";
+                      (cat </dev/tty) 2>&1; readlink /proc/$$/fd/1; exit 3";
         let mut pty = Pty::run(&[options, &[busybox(), "sh", "-c", script]].concat());
         let before = pty.modes();
         let (shown, code) = pty.end();

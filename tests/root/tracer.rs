@@ -32,6 +32,8 @@ pub struct Shot {
     pub process: usize,
     /// The first call after execve is 1.
     pub call: usize,
+    /// Only if it is this one: a process that had to wait has made others.
+    pub number: i64,
     pub hit: Hit,
 }
 
@@ -40,8 +42,8 @@ pub struct Traced {
     pub done: Done,
     /// The system calls of each process, in the order of their birth.
     pub calls: Vec<Vec<i64>>,
-    /// The process and the call that were hit.
-    pub hit: Option<(i32, i64)>,
+    /// The pid of who was hit.
+    pub hit: Option<i32>,
     /// Not everything was gone after [`LIMIT`], and was killed then.
     pub hung: bool,
 }
@@ -159,8 +161,8 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
                 Some((true, nr)) => {
                     let mine = &mut calls[process.number];
                     mine.push(nr);
-                    if let Some(shot) = shot.filter(|s| s.process == process.number && s.call == mine.len()) {
-                        hit = Some((pid, nr));
+                    if let Some(shot) = shot.filter(|s| (s.process, s.call, s.number) == (process.number, mine.len(), nr)) {
+                        hit = Some(pid);
                         match shot.hit {
                             Hit::Kill => kill(pid),
                             Hit::Error(errno) => {
