@@ -35,6 +35,15 @@ fn piece() -> *mut u8 {
     PIECE.0.get().cast()
 }
 
+/// Without memory there is nothing left to do; Rust's own answer would be abort(), a signal and perhaps a core.
+fn memory_or_end(memory: *mut u8) -> *mut u8 {
+    if memory.is_null() {
+        let _ = crate::sys::write(crate::sys::borrow(2), b"ctr: out of memory\n");
+        crate::sys::exit(i32::from(crate::error::exit::CTR));
+    }
+    memory
+}
+
 fn is_ours(memory: *mut u8) -> bool {
     (piece() as usize..piece() as usize + SIZE).contains(&(memory as usize))
 }
@@ -59,7 +68,7 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: `start` is inside the piece.
             Some((start, _)) => unsafe { piece().add(start) },
             // SAFETY: the caller's contract, passed on.
-            None => unsafe { System.alloc(layout) },
+            None => memory_or_end(unsafe { System.alloc(layout) }),
         }
     }
 
@@ -77,7 +86,7 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !is_ours(memory) {
             // SAFETY: what is not ours came from System.
-            return unsafe { System.realloc(memory, layout, size) };
+            return memory_or_end(unsafe { System.realloc(memory, layout, size) });
         }
         let start = memory as usize - piece() as usize;
         if size <= layout.size() {

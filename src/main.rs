@@ -48,6 +48,10 @@ pub extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
         let _ = writeln!(std::io::stderr(), "ctr: {panic}\nctr: this is a bug in ctr");
         sys::exit(i32::from(exit::CTR));
     }));
+    if sys::is_privileged_program() {
+        let _ = writeln!(std::io::stderr(), "ctr: refusing to run with a set-user-ID bit: everybody would be root");
+        return c_int::from(exit::CTR);
+    }
     let words = arguments(count, words);
     let code = run(&words).unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "ctr: {error}");

@@ -16,7 +16,7 @@ use linux_raw_sys::prctl as pr;
 use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
 
 pub use rootfs::sys::{
-    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, mount, openat, read, rename, unlink, write, write_all,
+    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, openat, read, rename, unlink, write, write_all,
 };
 
 fn at(fd: BorrowedFd) -> usize {
@@ -647,11 +647,24 @@ pub fn to_namespace_root(pid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Nanoseconds since boot, time asleep included: the clock of `/proc/PID/stat`. clock_gettime(2), `CLOCK_BOOTTIME`, by
-/// way of the C library, which need not enter the kernel for it. Not for a child.
-pub fn since_boot() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the C library writes the structure.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
-    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+/// Nobody without our privileges may read or trace this process, and what shares its memory. `PR_SET_DUMPABLE`.
+pub fn not_dumpable() -> io::Result<()> {
+    prctl(pr::PR_SET_DUMPABLE, 0).map(drop)
+}
+
+/// Whether the kernel gave this program more privileges than its caller has (a set-user-ID bit).
+pub fn is_privileged_program() -> bool {
+    told(libc::AT_SECURE) != 0
+}
+
+/// The foreground process group of a terminal. `TIOCGPGRP`.
+pub fn foreground_of(fd: BorrowedFd) -> io::Result<i32> {
+    let mut group = 0i32;
+    ioctl(fd, io_numbers::TIOCGPGRP, ptr::from_mut(&mut group) as usize).map(|_| group)
+}
+
+/// Our process group. `getpgid(2)`: cannot fail for ourselves.
+pub fn process_group() -> i32 {
+    // SAFETY: no pointers.
+    unsafe { syscall1(k::__NR_getpgid as usize, 0) as i32 }
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use linux_raw_sys::general as k;
 
+use crate::error::{Doing, Error, Result};
 use crate::sys;
 
 /// A terminal whose settings are remembered; dropping this puts them back.
@@ -46,6 +47,7 @@ impl Raw {
     }
 
     /// Switches off what the terminal does.
+    #[allow(clippy::unused_self)] // who has it has remembered
     pub fn enter(&self, how: How) -> io::Result<()> {
         let (terminal, before) = remembered().ok_or(io::Error::from_raw_os_error(libc::ENOTTY))?;
         sys::set_terminal(sys::borrow(terminal), &made_raw(before, how))
@@ -89,4 +91,18 @@ pub fn is_terminal(fd: BorrowedFd) -> bool {
 /// The first of our three standard descriptors that is a terminal, by number.
 pub fn ours() -> Option<BorrowedFd<'static>> {
     [0, 1, 2].map(sys::borrow).into_iter().find(|fd| is_terminal(fd.as_fd()))
+}
+
+/// Waits, as every program that reads a terminal does, until the shell has put us into its foreground (`fg`): the kernel
+/// stops us with SIGTTIN. Must come before signals are blocked.
+pub fn await_foreground(terminal: BorrowedFd) -> Result<()> {
+    for _ in 0..3 {
+        match sys::foreground_of(terminal) {
+            // No controlling terminal of ours: then nobody's background either.
+            Err(_) => return Ok(()),
+            Ok(group) if group == sys::process_group() => return Ok(()),
+            Ok(_) => sys::kill(0, libc::SIGTTIN).doing("wait for the terminal", "")?,
+        }
+    }
+    Err(Error::usage("-it in the background: the terminal belongs to another program (leave -t or -i out)"))
 }

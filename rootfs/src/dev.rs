@@ -8,7 +8,7 @@ use std::ffi::CStr;
 /// A character device that every program may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Node {
-    /// Its path.
+    /// Its name in `/dev`.
     pub name: &'static CStr,
     /// The device number (`drivers/char/mem.c`, `drivers/tty/tty_io.c`).
     pub major: u32,
@@ -27,20 +27,20 @@ impl Node {
 
 /// The nodes, mode 0666 each.
 pub const NODES: [Node; 6] = [
-    Node { name: c"/dev/null", major: 1, minor: 3, why: "swallows what is written" },
-    Node { name: c"/dev/zero", major: 1, minor: 5, why: "endless zeros" },
-    Node { name: c"/dev/full", major: 1, minor: 7, why: "always out of space" },
-    Node { name: c"/dev/random", major: 1, minor: 8, why: "the kernel's random numbers" },
-    Node { name: c"/dev/urandom", major: 1, minor: 9, why: "the same" },
-    Node { name: c"/dev/tty", major: 5, minor: 0, why: "whatever terminal the process has" },
+    Node { name: c"null", major: 1, minor: 3, why: "swallows what is written" },
+    Node { name: c"zero", major: 1, minor: 5, why: "endless zeros" },
+    Node { name: c"full", major: 1, minor: 7, why: "always out of space" },
+    Node { name: c"random", major: 1, minor: 8, why: "the kernel's random numbers" },
+    Node { name: c"urandom", major: 1, minor: 9, why: "the same" },
+    Node { name: c"tty", major: 5, minor: 0, why: "whatever terminal the process has" },
 ];
 
-/// Links in `/dev`: (path, what it says).
+/// Links in `/dev`: (name, what it says).
 pub const LINKS: [(&CStr, &CStr); 5] = [
-    (c"/dev/fd", c"/proc/self/fd"),
-    (c"/dev/stdin", c"/proc/self/fd/0"),
-    (c"/dev/stdout", c"/proc/self/fd/1"),
-    (c"/dev/stderr", c"/proc/self/fd/2"),
+    (c"fd", c"/proc/self/fd"),
+    (c"stdin", c"/proc/self/fd/0"),
+    (c"stdout", c"/proc/self/fd/1"),
+    (c"stderr", c"/proc/self/fd/2"),
     // devpts has its own ptmx; the one of the host would make terminals in the host's instance.
-    (c"/dev/ptmx", c"pts/ptmx"),
+    (c"ptmx", c"pts/ptmx"),
 ];

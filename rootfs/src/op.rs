@@ -112,8 +112,8 @@ pub enum Op {
     Mount(NewFs, CString),
     /// The same, at a path in an untrusted root (our `/`), made where it is missing; ends with `/` as working directory.
     MountIn(NewFs, InRoot, Links),
-    /// A new filesystem as a detached tree: made here, attached elsewhere.
-    Make(NewFs, Slot),
+    /// A new filesystem as a detached tree: made here, attached elsewhere. The options are those of `data`, one by one.
+    Make(NewFs, Vec<(CString, CString)>, Slot),
     /// Writes to `at` go to `upper`, reads fall through to `lower`; `work` is overlayfs's own. All four are names in the
     /// working directory. Device nodes in it are dead. `user` is for an overlay inside a user namespace (5.11).
     Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool },
@@ -127,25 +127,28 @@ pub enum Op {
     /// The same, at a path in an untrusted root (our `/`), made where it is missing. Where the rules come late, `/proc`
     /// must be mounted.
     AttachIn { tree: Slot, at: InRoot, kind: Kind, links: Links, rules: Rules },
-    /// Binds a file or directory onto another.
-    Bind { from: CString, to: CString, recursive: bool },
     /// Binds what is at this path onto itself, so that it keeps the flags its mount has now (read-only, say) when those
     /// of the mount change. A path that does not exist is left alone.
     Pin(CString),
     /// Changes the flags (`MS_*`) of the mount at a path: the mount's, not the filesystem's.
     Remount(CString, u32),
-    /// What is at this path can be neither read nor written. A path that does not exist is left alone.
-    Mask(CString, Kind),
+    /// What is at this path can be neither read nor written. A path that does not exist is left alone. A file is covered
+    /// by `/dev/null`, or by `null` in this tree where others may have a hand in the path of that.
+    Mask(CString, Kind, Option<Slot>),
     /// A directory.
     Dir(CString, u32),
     /// A file with this content, 0644.
     File(CString, Vec<u8>),
+    /// Whom a file or directory belongs to: user, group.
+    Owner(CString, u32, u32),
     /// A character device for everybody.
-    Device(&'static Node),
+    Device(CString, &'static Node),
     /// A symbolic link: (what it says, where it is).
-    Link(&'static CStr, &'static CStr),
+    Link(&'static CStr, CString),
     /// The working directory.
     Enter(CString),
+    /// The working directory is the root of this tree, wherever it is attached and whatever its path leads to by now.
+    EnterTree(Slot),
     /// The working directory, in an untrusted root (our `/`), made where it is missing; never by a magic link.
     WorkDir(InRoot),
     /// Which bits of a new file's mode are taken away.
@@ -161,6 +164,18 @@ pub enum Op {
 /// Flags for filesystems that hold no programs and no devices.
 pub const PLAIN: u32 = k::MS_NOSUID | k::MS_NODEV | k::MS_NOEXEC;
 
+impl NewFs {
+    /// Made detached, into this slot.
+    pub fn detached(self, slot: Slot) -> Op {
+        let text = self.data.to_string_lossy().into_owned();
+        let pair = |option: &str| {
+            let (key, value) = option.split_once('=')?;
+            Some((CString::new(key).ok()?, CString::new(value).ok()?))
+        };
+        Op::Make(self, text.split(',').filter_map(pair).collect(), slot)
+    }
+}
+
 impl Op {
     /// Does it. Async-signal-safe: see the head of this file.
     ///
@@ -171,11 +186,13 @@ impl Op {
             Op::Private => sys::mount(None, c"/", None, k::MS_REC | k::MS_PRIVATE, None),
             Op::Mount(new, at) => mount_new(new, at),
             Op::MountIn(new, at, links) => {
-                sys::fchdir(at.open_or_make(root()?.as_fd(), Kind::Dir, *links)?.as_fd())?;
+                let place = at.open_or_make(root()?.as_fd(), Kind::Dir, *links)?;
+                not_the_kernels(place.as_fd(), at)?;
+                sys::fchdir(place.as_fd())?;
                 mount_new(new, c".")?;
                 sys::chdir(c"/")
             }
-            Op::Make(new, slot) => make(new, *slot, trees),
+            Op::Make(new, options, slot) => make(new, options, *slot, trees),
             Op::Overlay { lower, upper, work, at, user } => overlay(lower, upper, work, at, *user, trees),
             Op::Tree { from, recursive, rules, into } => tree(from, *recursive, *rules, *into, trees),
             Op::IdMap { tree, userns, recursive } => {
@@ -188,19 +205,20 @@ impl Op {
             }
             Op::AttachIn { tree, at, kind, links, rules } => {
                 let place = at.open_or_make(root()?.as_fd(), *kind, *links)?;
+                not_the_kernels(place.as_fd(), at)?;
                 sys::move_mount(trees.get(*tree)?, place.as_fd(), c"")?;
                 if trees.is_late(*tree) { late_rules_of(trees.get(*tree)?, *rules) } else { Ok(()) }
             }
-            Op::Bind { from, to, recursive } => {
-                let flags = k::MS_BIND | if *recursive { k::MS_REC } else { 0 };
-                sys::mount(Some(from), to, None, flags, None)
-            }
             Op::Pin(path) => unless_missing(sys::mount(Some(path), path, None, k::MS_BIND | k::MS_REC, None)),
             Op::Remount(path, flags) => remount(path, *flags),
-            Op::Mask(path, Kind::File) => {
+            Op::Mask(path, Kind::File, Some(dev)) => {
+                let null = sys::open_tree(trees.get(*dev)?, c"null", false)?;
+                unless_missing(sys::move_mount(null.as_fd(), CWD, path))
+            }
+            Op::Mask(path, Kind::File, None) => {
                 unless_missing(sys::mount(Some(c"/dev/null"), path, None, k::MS_BIND, None))
             }
-            Op::Mask(path, Kind::Dir) => {
+            Op::Mask(path, Kind::Dir, _) => {
                 let flags = k::MS_RDONLY | PLAIN;
                 let empty = Some(c"size=0,nr_inodes=1,mode=555");
                 unless_missing(sys::mount(Some(c"tmpfs"), path, Some(c"tmpfs"), flags, empty))
@@ -212,9 +230,11 @@ impl Op {
                 let _ = file.into_raw_fd();
                 written
             }
-            Op::Device(node) => sys::mknod(CWD, node.name, k::S_IFCHR | 0o666, node.number()),
+            Op::Owner(path, uid, gid) => sys::chown(CWD, path, *uid, *gid),
+            Op::Device(path, node) => sys::mknod(CWD, path, k::S_IFCHR | 0o666, node.number()),
             Op::Link(says, name) => sys::symlink(says, CWD, name),
             Op::Enter(path) => sys::chdir(path),
+            Op::EnterTree(tree) => sys::fchdir(trees.get(*tree)?),
             Op::WorkDir(path) => sys::fchdir(path.open_or_make(root()?.as_fd(), Kind::Dir, Links::Follow)?.as_fd()),
             Op::Umask(mask) => {
                 sys::umask(*mask);
@@ -230,6 +250,19 @@ impl Op {
 fn root() -> io::Result<OwnedFd> {
     sys::openat(CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0)
 }
+
+/// ELOOP for a place in proc or sysfs that the path does not say it is in: a link in the image would have the kernel's
+/// files covered by what was meant to be anywhere else.
+fn not_the_kernels(place: BorrowedFd, path: &InRoot) -> io::Result<()> {
+    let typed = [&b"/proc"[..], b"/sys"].iter().any(|dir| path.as_cstr().to_bytes().starts_with(dir));
+    if typed || !matches!(sys::fs_magic(place)?, PROC_MAGIC | SYSFS_MAGIC) {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
+}
+
+const PROC_MAGIC: u64 = k::PROC_SUPER_MAGIC as u64;
+const SYSFS_MAGIC: u64 = k::SYSFS_MAGIC as u64;
 
 fn mount_new(new: &NewFs, at: &CStr) -> io::Result<()> {
     // The type stands for the source, so that `mount` says "proc on /proc" as everywhere.
@@ -248,10 +281,12 @@ fn remount(path: &CStr, flags: u32) -> io::Result<()> {
     sys::mount(None, path, None, k::MS_REMOUNT | k::MS_BIND | flags, None)
 }
 
-/// A detached filesystem through the mount API. Options with a comma in their value do not come this way.
-fn make(new: &NewFs, slot: Slot, trees: &mut Trees) -> io::Result<()> {
+/// A detached filesystem through the mount API.
+fn make(new: &NewFs, options: &[(CString, CString)], slot: Slot, trees: &mut Trees) -> io::Result<()> {
     let context = sys::fsopen(new.fs)?;
+    let set = |(key, value): &(CString, CString)| sys::fsconfig_set(context.as_fd(), key, Some(value));
     let made = sys::fsconfig_set(context.as_fd(), c"source", Some(new.fs))
+        .and_then(|()| options.iter().try_for_each(set))
         .and_then(|()| sys::fsconfig_create(context.as_fd()))
         .and_then(|()| sys::fsmount(context.as_fd(), mount_attributes(new.flags)));
     match made {
@@ -431,7 +466,7 @@ impl fmt::Display for Op {
             Op::Private => write!(f, "mount --make-rprivate /"),
             Op::Mount(new, at) => write!(f, "{new} {}", show(at)),
             Op::MountIn(new, at, _) => write!(f, "{new} {at}"),
-            Op::Make(new, _) => write!(f, "{new} (detached)"),
+            Op::Make(new, ..) => write!(f, "{new} (detached)"),
             Op::Overlay { lower, upper, work, at, user } => write!(
                 f,
                 "mount -t overlay -o nodev,lowerdir={},upperdir={},workdir={}{} overlay {}",
@@ -451,21 +486,20 @@ impl fmt::Display for Op {
             Op::IdMap { .. } => write!(f, "mount_setattr idmap"),
             Op::Attach { at, .. } => write!(f, "move_mount {}", show(at)),
             Op::AttachIn { at, .. } => write!(f, "move_mount {at}"),
-            Op::Bind { from, to, recursive } => {
-                write!(f, "mount --{}bind {} {}", if *recursive { "r" } else { "" }, show(from), show(to))
-            }
             Op::Pin(path) => write!(f, "mount --rbind {0} {0}", show(path)),
             Op::Remount(path, flags) => {
                 let how = if flags & k::MS_RDONLY == 0 { "rw" } else { "ro" };
                 write!(f, "mount -o remount,bind,{how} {}", show(path))
             }
-            Op::Mask(path, Kind::File) => write!(f, "mount --bind /dev/null {}", show(path)),
-            Op::Mask(path, Kind::Dir) => write!(f, "mount -t tmpfs -o ro,size=0 tmpfs {}", show(path)),
+            Op::Mask(path, Kind::File, _) => write!(f, "mount --bind /dev/null {}", show(path)),
+            Op::Mask(path, Kind::Dir, _) => write!(f, "mount -t tmpfs -o ro,size=0 tmpfs {}", show(path)),
             Op::Dir(path, mode) => write!(f, "mkdir -m {mode:o} {}", show(path)),
             Op::File(path, content) => write!(f, "write {} ({} bytes)", show(path), content.len()),
-            Op::Device(node) => write!(f, "mknod {} c {} {}", show(node.name), node.major, node.minor),
+            Op::Owner(path, uid, gid) => write!(f, "chown {uid}:{gid} {}", show(path)),
+            Op::Device(path, node) => write!(f, "mknod {} c {} {}", show(path), node.major, node.minor),
             Op::Link(says, name) => write!(f, "ln -s {} {}", show(says), show(name)),
             Op::Enter(path) => write!(f, "cd {}", show(path)),
+            Op::EnterTree(_) => write!(f, "cd there, by descriptor"),
             Op::WorkDir(path) => write!(f, "cd {path}"),
             Op::Umask(mask) => write!(f, "umask {mask:04o}"),
             Op::FileOwner(id) => write!(f, "setfsuid {id}"),
@@ -479,22 +513,26 @@ impl fmt::Display for Op {
 /// Whoever may use `mknod` could make the host's disks there. So each node is bound onto itself while nodes are alive on
 /// that mount (a bind mount keeps the flags of that moment), and then the mount is told that its nodes are dead. In a user
 /// namespace, where the kernel does not let nodes live on such a mount at all, they come from these slots instead.
-pub fn devices(bound: Option<Slot>) -> Vec<Op> {
+///
+/// `dir` is what stands before the names: `/dev/`, or nothing if that is the working directory.
+pub fn devices(dir: &str, bound: Option<Slot>) -> Vec<Op> {
+    let path = |name: &CStr| CString::new([dir.as_bytes(), name.to_bytes()].concat()).unwrap_or_default();
     let mut ops = Vec::new();
     match bound {
         None => {
-            ops.extend(dev::NODES.iter().map(Op::Device));
-            ops.extend(dev::NODES.iter().map(|node| Op::Pin(node.name.into())));
-            ops.push(Op::Remount(c"/dev".into(), k::MS_NOSUID | k::MS_NODEV));
+            ops.extend(dev::NODES.iter().map(|node| Op::Device(path(node.name), node)));
+            ops.extend(dev::NODES.iter().map(|node| Op::Pin(path(node.name))));
+            let mount = if dir.is_empty() { c"." } else { c"/dev" };
+            ops.push(Op::Remount(mount.into(), k::MS_NOSUID | k::MS_NODEV));
         }
         Some(first) => {
             for (node, tree) in dev::NODES.iter().zip(first..) {
-                ops.push(Op::File(node.name.into(), Vec::new()));
-                ops.push(Op::Attach { tree, at: node.name.into(), rules: Rules::default() });
+                ops.push(Op::File(path(node.name), Vec::new()));
+                ops.push(Op::Attach { tree, at: path(node.name), rules: Rules::default() });
             }
         }
     }
-    ops.extend(dev::LINKS.iter().map(|(name, says)| Op::Link(says, name)));
+    ops.extend(dev::LINKS.iter().map(|(name, says)| Op::Link(says, path(name))));
     ops
 }
 

@@ -323,3 +323,13 @@ pub fn unshare(flags: u32) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { syscall1(k::__NR_unshare as usize, flags as usize) }).map(drop)
 }
+
+/// `fchownat(2)`, of a link itself.
+pub fn chown(dir: BorrowedFd, path: &CStr, uid: u32, gid: u32) -> io::Result<()> {
+    let flags = k::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: as for mount().
+    let r = unsafe {
+        syscall5(k::__NR_fchownat as usize, at(dir), text(path), uid as usize, gid as usize, flags as usize)
+    };
+    check(r).map(drop)
+}

@@ -467,7 +467,7 @@ fn mounting(host: &Host) -> Row {
             copy_of(c"."),
             Tree::Attach { tree: 0, at: c"a".into(), rules: Rules::default() },
         ];
-        group.tried("fsopen", host.on_tmpfs(host.map, 0, vec![Tree::Make(new(c"tmpfs", 0), 0)]));
+        group.tried("fsopen", host.on_tmpfs(host.map, 0, vec![new(c"tmpfs", 0).detached(0)]));
         group.tried("open_tree move_mount", host.on_tmpfs(host.map, 0, attach));
         group.tried("openat2", host.on_tmpfs(host.map, 0, Vec::from_iter(inside)));
     }
@@ -532,7 +532,7 @@ const PIVOT: Tree = Tree::Pivot { covered: false, on_ramfs: Some(Vec::new()) };
 fn device_nodes(host: &Host) -> Row {
     let name = "device nodes";
     let mut ops = vec![PIVOT, Tree::Dir(c"/dev".into(), 0o755), Tree::Mount(new(c"tmpfs", 0), c"/dev".into())];
-    ops.append(&mut rootfs::op::devices(None));
+    ops.append(&mut rootfs::op::devices("/dev/", None));
     match host.on_tmpfs(None, 0, ops) {
         Ok(()) => Row::good(name, "can be made".to_owned()),
         Err(refused) => {

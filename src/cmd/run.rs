@@ -1,10 +1,12 @@
 //! `ctr run`: what was asked, what the machine is like, the plan, the container, its end.
 
+use std::cell::Cell;
 use std::ffi::{CString, OsString};
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use linux_raw_sys::general as k;
@@ -13,7 +15,7 @@ use rootfs::path::Kind;
 
 use super::read;
 use crate::cli::Run;
-use crate::container::plan::{Facts, Plan, Way, plan};
+use crate::container::plan::{Facts, HostMount, Plan, Way, plan};
 use crate::container::record::{self, Entry, State};
 use crate::container::spec::{self, Mount, Network, Root, Spec, Userns};
 use crate::container::step::{Op, Stdio, Step, step};
@@ -39,6 +41,9 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     }
 
     let mut trace = Trace::new(asked.trace);
+    if spec.terminal && spec.interactive {
+        tty::await_foreground(sys::borrow(0))?;
+    }
     let signals = supervise::take_signals()?;
     let mut connected = connect(&spec, &mut facts, signals, &mut held)?;
     let entry = State::open()?.create(&name)?;
@@ -46,6 +51,12 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     let ourselves_pid = std::process::id();
     let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;
     facts.parent = ourselves.as_raw_fd();
+    if sys::euid() == 0 {
+        // The child shares our memory, and towards its end it has no more power than root in other containers, who may
+        // see it (--pid host): nobody but the host's root may look into it (CVE-2016-9962). Its exec ends that. Without
+        // root, the id maps could not be written any more, and nobody gains anything.
+        sys::not_dumpable().doing("close our memory to others", "prctl")?;
+    }
     prepare(&spec, &mut facts, &mut held)?;
     let files = Files::create(&asked, &facts.id)?;
     if spec.host_pid {
@@ -68,7 +79,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     trace.sum();
     // The container has what it needs of these; held here, they would keep its pipes open.
     drop(held);
-    let ended = connected.run(&spec, &born, facts.parent, &name)?;
+    let ended = connected.run(&spec, &born, facts.parent, &name, &|| entry.save_identity(born.pid))?;
     if spec.host_pid {
         supervise::reap_orphans();
     }
@@ -334,20 +345,24 @@ fn mounted() -> Result<Vec<mounts::Mount>> {
 }
 
 /// What is mounted below `/` that a view of the host needs: filesystems with files in them, on others of that kind.
-fn host_mounts() -> Result<Vec<PathBuf>> {
+fn host_mounts() -> Result<Vec<HostMount>> {
     let mut all = mounted()?;
     // Of several at one place the last one is seen.
     all.reverse();
     all.sort_by(|a, b| a.at.cmp(&b.at));
     all.dedup_by(|a, b| a.at == b.at);
-    let mut layers: Vec<PathBuf> = Vec::new();
+    let mut layers: Vec<HostMount> = Vec::new();
     for mount in all.iter().filter(|m| m.at != Path::new("/")) {
         let own = ["/proc", "/sys", "/dev", "/run", "/tmp"].iter().any(|own| mount.at.starts_with(own));
         // The mount that it is on, which sorting has put before it.
         let on = all.iter().rfind(|m| m.at != mount.at && mount.at.starts_with(&m.at)).map(|m| m.at.as_path());
-        let seen = on.is_some_and(|on| on == Path::new("/") || layers.iter().any(|layer| layer == on));
-        if seen && !own && LAYERS.contains(&mount.fs.as_str()) && mount.at.is_dir() {
-            layers.push(mount.at.clone());
+        let seen = on.is_some_and(|on| on == Path::new("/") || layers.iter().any(|layer| layer.path == on));
+        if !seen || own || !LAYERS.contains(&mount.fs.as_str()) {
+            continue;
+        }
+        if let Some(found) = std::fs::metadata(&mount.at).ok().filter(std::fs::Metadata::is_dir) {
+            let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
+            layers.push(HostMount { path: mount.at.clone(), mode, uid, gid });
         }
     }
     Ok(layers)
@@ -388,7 +403,7 @@ struct Connected {
 /// A terminal is never handed in: through it a container could read what is typed next, or type itself (CVE-2017-5226,
 /// and /proc/self/fd/1 opened anew for reading). Its bytes go through a pipe. Anything else is the caller's to give.
 fn connect(spec: &Spec, facts: &mut Facts, signals: OwnedFd, held: &mut Held) -> Result<Connected> {
-    let mut outside = Outside { signals, input: None, output: Vec::new(), terminal: None };
+    let mut outside = Outside { signals, input: None, output: Vec::new(), terminal: None, first: !spec.host_pid };
     if spec.terminal {
         let (ours, theirs) = sys::socketpair().doing("make a socket for the terminal", "socketpair")?;
         let size = tty::ours().and_then(|fd| sys::window_size(fd).ok());
@@ -402,7 +417,13 @@ fn connect(spec: &Spec, facts: &mut Facts, signals: OwnedFd, held: &mut Held) ->
             continue;
         }
         let (uid, gid) = owner_outside(facts);
-        if !tty::is_terminal(caller) {
+        let kind = sys::fstat(caller).doing("look at the standard descriptors", number)?.st_mode & k::S_IFMT;
+        if kind == k::S_IFDIR {
+            return Err(Error::usage(format_args!(
+                "descriptor {number} is a directory: through it the container would be outside of its root"
+            )));
+        }
+        if kind != k::S_IFCHR || !tty::is_terminal(caller) {
             // So that /dev/stdout can be opened inside by who is not root. A nameless pipe is nobody's file; one with a
             // name, or any other file, is the caller's to give (CVE-2026-88265).
             if uid != 0 && sys::fs_magic(caller).is_ok_and(|magic| magic == PIPEFS_MAGIC) {
@@ -469,6 +490,7 @@ fn remember(entry: &Entry, spec: &Spec, facts: &Facts, (supervisor, pid): (u32, 
 struct Files {
     cid: Option<PathBuf>,
     pid: Option<PathBuf>,
+    pid_written: Cell<bool>,
 }
 
 impl Files {
@@ -483,17 +505,19 @@ impl Files {
             })?;
             io::Write::write_all(&mut file, id.as_bytes()).doing("write the --cidfile", path.display())?;
         }
-        Ok(Files { cid, pid: asked.pidfile.as_ref().map(PathBuf::from) })
+        Ok(Files { cid, pid: asked.pidfile.as_ref().map(PathBuf::from), pid_written: Cell::new(false) })
     }
 
     fn started(&self, pid: u32) -> Result<()> {
         let Some(path) = &self.pid else { return Ok(()) };
-        std::fs::write(path, format!("{pid}\n")).doing("write the --pidfile", path.display())
+        let written = std::fs::write(path, format!("{pid}\n"));
+        self.pid_written.set(written.is_ok());
+        written.doing("write the --pidfile", path.display())
     }
 
     /// There is no container after all.
     fn withdraw(&self, error: Error) -> Error {
-        if let Some(path) = &self.cid {
+        for path in [self.cid.as_ref(), self.pid.as_ref().filter(|_| self.pid_written.get())].into_iter().flatten() {
             let _ = std::fs::remove_file(path);
         }
         error
@@ -502,7 +526,14 @@ impl Files {
 
 impl Connected {
     /// Stays until the container has ended.
-    fn run(&mut self, spec: &Spec, born: &spawn::Born, ourselves: RawFd, name: &str) -> Result<sys::Ended> {
+    fn run(
+        &mut self,
+        spec: &Spec,
+        born: &spawn::Born,
+        ourselves: RawFd,
+        name: &str,
+        settled: &dyn Fn(),
+    ) -> Result<sys::Ended> {
         let mut raw = None;
         if let Some(socket) = self.arrival.take() {
             let inside = sys::receive_fd(socket.as_fd()).doing("receive the container's terminal", name)?;
@@ -524,7 +555,7 @@ impl Connected {
             self.outside.output.push(Pump::new(End::Ours(dup()?), End::Caller(sys::borrow(1))));
             self.outside.terminal = Some(Terminal { outer: inside, _inner: inner });
         }
-        let ended = self.outside.run(born, name);
+        let ended = self.outside.run(born, name, settled);
         if let Some((companion, raw)) = raw {
             drop(raw);
             if let Some(companion) = companion {

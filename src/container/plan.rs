@@ -51,6 +51,19 @@ impl Way {
     }
 }
 
+/// A filesystem mounted below the machine's root, and what its own root directory is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostMount {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+    /// Whose it is.
+    pub uid: u32,
+    /// See `uid`.
+    pub gid: u32,
+}
+
 /// What was found out about the machine and the root before planning.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -63,7 +76,7 @@ pub struct Facts {
     /// Which way to go.
     pub way: Way,
     /// Filesystems mounted below `/` that a view of the host needs too.
-    pub host_mounts: Vec<PathBuf>,
+    pub host_mounts: Vec<HostMount>,
     /// What is mounted on the initial ramfs, once it is known that that is the root.
     pub on_ramfs: Option<Vec<PathBuf>>,
     /// For `/etc/resolv.conf`.
@@ -106,23 +119,23 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Files of `/proc` that tell too much about the host, or reach it: the OCI default (moby, oci/defaults.go), without
 /// /proc/timer_stats, which has been gone since Linux 4.11.
-const MASKED: [(&CStr, Kind); 9] = [
-    (c"/proc/acpi", Kind::Dir),
-    (c"/proc/asound", Kind::Dir),
-    (c"/proc/interrupts", Kind::File),
-    (c"/proc/kcore", Kind::File),
-    (c"/proc/keys", Kind::File),
-    (c"/proc/latency_stats", Kind::File),
-    (c"/proc/timer_list", Kind::File),
-    (c"/proc/sched_debug", Kind::File),
-    (c"/proc/scsi", Kind::Dir),
+const MASKED: [(&str, Kind); 9] = [
+    ("acpi", Kind::Dir),
+    ("asound", Kind::Dir),
+    ("interrupts", Kind::File),
+    ("kcore", Kind::File),
+    ("keys", Kind::File),
+    ("latency_stats", Kind::File),
+    ("timer_list", Kind::File),
+    ("sched_debug", Kind::File),
+    ("scsi", Kind::Dir),
 ];
 
 /// The same of `/sys`.
-const MASKED_SYS: [&CStr; 2] = [c"/sys/firmware", c"/sys/devices/virtual/powercap"];
+const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 
 /// Parts of `/proc` that may be read only.
-const READ_ONLY: [&CStr; 5] = [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Trees that travel from the outer half to the inner one, and between steps.
 const ROOT: Slot = 0;
@@ -130,7 +143,8 @@ const LOWER: Slot = 1;
 const PROC: Slot = 2;
 const SYS: Slot = 3;
 const SHM: Slot = 4;
-const ETC: Slot = 5;
+const DEV: Slot = 5;
+const ETC: Slot = 6;
 const DEVICES: Slot = ETC + 3;
 const FIRST_HOST: Slot = DEVICES + rootfs::dev::NODES.len();
 
@@ -273,7 +287,7 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
             .host_mounts
             .iter()
             .zip(FIRST_HOST..)
-            .flat_map(|(path, slot)| copy(path, slot, false, Rules::default()))
+            .flat_map(|(mount, slot)| copy(&mount.path, slot, false, Rules::default()))
             .collect();
         steps.push(step("host-mounts", "the filesystems that are mounted below it", ops));
     }
@@ -302,9 +316,9 @@ fn rules(volume: &Volume) -> Rules {
 /// still to be seen.
 fn early(spec: &Spec) -> Step {
     let new = |fs, flags| NewFs { fs, data: CString::default(), flags };
-    let mut ops = vec![tree(Tree::Make(new(c"proc", PLAIN), PROC))];
+    let mut ops = vec![tree(new(c"proc", PLAIN).detached(PROC))];
     ops.push(if spec.network == Network::None {
-        tree(Tree::Make(new(c"sysfs", PLAIN | k::MS_RDONLY), SYS))
+        tree(new(c"sysfs", PLAIN | k::MS_RDONLY).detached(SYS))
     } else {
         // sysfs shows the interfaces of a network namespace; only who owns that may mount one.
         tree(Tree::Tree {
@@ -315,7 +329,8 @@ fn early(spec: &Spec) -> Step {
         })
     });
     for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..) {
-        ops.push(tree(Tree::Tree { from: node.name.into(), recursive: false, rules: Rules::default(), into: slot }));
+        let from = c(Path::new("/dev").join(OsStr::from_bytes(node.name.to_bytes())));
+        ops.push(tree(Tree::Tree { from, recursive: false, rules: Rules::default(), into: slot }));
     }
     step("procfs", "what a user namespace may mount only while it sees the host's", ops)
 }
@@ -339,7 +354,6 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
     let mut steps = Vec::new();
 
     if spec.writable_root {
-        layer.extend(owner.map(|_| tree(Tree::FileOwner(0))));
         steps.push(step("layer", "a place in memory to build on", layer));
         let files = etc(spec, facts).into_iter().zip(ETC_NAMES).zip(ETC..);
         let ops = files.flat_map(|((content, name), slot)| {
@@ -388,9 +402,11 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
     ));
     if !facts.host_mounts.is_empty() {
         let mut ops = Vec::new();
-        for ((path, slot), n) in facts.host_mounts.iter().zip(FIRST_HOST..).zip(0..) {
+        for ((HostMount { path, mode, uid, gid }, slot), n) in facts.host_mounts.iter().zip(FIRST_HOST..).zip(0..) {
             let [lower, upper, work] = ["lower", "upper", "work"].map(|name| format!("{name}{n}"));
-            ops.extend([&lower, &upper, &work].map(|name| dir(name, 0o755)));
+            ops.extend([(&lower, 0o755), (&upper, *mode), (&work, 0o755)].map(|(name, mode)| dir(name, mode)));
+            let (uid, gid) = (owner.unwrap_or(0) + uid, owner.unwrap_or(0) + gid);
+            ops.extend(((uid, gid) != (0, 0)).then(|| tree(Tree::Owner(c(&upper), uid, gid))));
             ops.push(tree(Tree::Attach { tree: slot, at: c(&lower), rules: Rules::default() }));
             let below = path.strip_prefix("/").unwrap_or(path);
             ops.push(over(&lower, &upper, &work, c(Path::new("root").join(below))));
@@ -424,89 +440,121 @@ fn resolv_conf(asked: &[IpAddr], hosts: &str) -> String {
     asked.iter().fold(String::new(), |text, address| text + &format!("nameserver {address}\n"))
 }
 
-/// What every root needs, now that it is /.
-fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>) {
-    // Where the caller's directory itself is the root, its /proc may be anything: looked at without following links.
-    // Where we made these directories ourselves, there is nothing to check.
-    let fresh = |fs: &'static CStr, flags: u32, data: &str, name: &'static CStr| {
+/// How the root's own /proc, /sys and /dev are got at. Where we made these directories ourselves their paths say what they
+/// mean. Where the caller's directory itself is the root, others may have a hand in it, and rename what we have just
+/// mounted: then a mount is attached by descriptor, entered by descriptor, and what is in it has a relative name.
+struct Place {
+    /// The second case.
+    shared: bool,
+}
+
+impl Place {
+    /// A filesystem at one of our places, made here unless it is `ready` in a slot.
+    fn mount(&self, fs: &'static CStr, flags: u32, data: &str, at: &str, slot: Slot, ready: Option<Slot>) -> Vec<Op> {
         let new = NewFs { fs, data: c(data), flags };
-        if spec.writable_root {
-            tree(Tree::MountIn(new, known(name), Links::Refuse))
-        } else {
-            tree(Tree::Mount(new, name.into()))
+        if !self.shared && ready.is_none() {
+            return vec![tree(Tree::Mount(new, c(at)))];
         }
-    };
-    let made = |slot: Slot, name: &'static CStr| {
-        tree(Tree::AttachIn {
-            tree: slot,
-            at: known(name),
-            kind: Kind::Dir,
-            links: Links::Refuse,
-            rules: Rules::default(),
-        })
-    };
-    let in_userns = facts.way != Way::Plain;
-    if in_userns {
-        inner.push(step("proc", "the processes of this pid namespace", vec![made(PROC, c"/proc")]));
-        inner.push(step("sys", "the kernel's objects, read-only", vec![made(SYS, c"/sys")]));
-    } else {
-        inner.push(step("proc", "the processes of this pid namespace", vec![fresh(c"proc", PLAIN, "", c"/proc")]));
-        inner.push(step(
-            "sys",
-            "the kernel's objects, read-only",
-            vec![fresh(c"sysfs", PLAIN | k::MS_RDONLY, "", c"/sys")],
-        ));
+        let mut ops = Vec::new();
+        ops.extend(ready.is_none().then(|| tree(new.detached(slot))));
+        let (at, kind, links) = (known(Path::new(at)), Kind::Dir, Links::Refuse);
+        ops.push(tree(Tree::AttachIn { tree: slot, at, kind, links, rules: Rules::default() }));
+        ops
     }
 
-    let mut dev = vec![fresh(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", c"/dev")];
-    dev.extend(devices(in_userns.then_some(DEVICES)).into_iter().map(Op::Tree));
+    fn enter(&self, slot: Slot) -> Option<Op> {
+        self.shared.then(|| tree(Tree::EnterTree(slot)))
+    }
+
+    /// What stands before a name in one of these places.
+    fn below<'a>(&self, dir: &'a str) -> &'a str {
+        if self.shared { "" } else { dir }
+    }
+
+    fn name(&self, dir: &str, name: &str) -> CString {
+        c(format!("{}{name}", self.below(dir)))
+    }
+}
+
+/// The terminal, or where the three standard descriptors lead. In the directory of `/dev`.
+fn standard_descriptors(facts: &Facts, place: &Place) -> Step {
+    let user = &facts.user;
+    let dev = CString::from(if place.shared { c"." } else { c"/dev" });
+    let Some((parent, size)) = facts.terminal else {
+        let null = place.name("/dev/", "null");
+        return step("stdio", "the three standard descriptors", vec![Op::Stdio(null, facts.stdio)]);
+    };
+    let tty = if facts.way.map().is_none_or(|map| map.has(5)) { 5 } else { 0 };
+    let owner = (user.uid != 0 || facts.way != Way::Plain).then_some((user.uid, tty));
+    step("terminal", "a terminal of its own", vec![Op::Terminal { dev, parent, size, owner }])
+}
+
+/// What every root needs, now that it is /.
+fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>) {
+    let place = Place { shared: spec.writable_root };
+    let in_userns = facts.way != Way::Plain;
+    let ready = |slot: Slot| in_userns.then_some(slot);
+    inner.push(step(
+        "proc",
+        "the processes of this pid namespace",
+        place.mount(c"proc", PLAIN, "", "/proc", PROC, ready(PROC)),
+    ));
+    let sysfs = place.mount(c"sysfs", PLAIN | k::MS_RDONLY, "", "/sys", SYS, ready(SYS));
+    inner.push(step("sys", "the kernel's objects, read-only", sysfs));
+
+    let mut dev = place.mount(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", "/dev", DEV, None);
+    dev.extend(place.enter(DEV));
+    dev.extend(devices(place.below("/dev/"), ready(DEVICES)).into_iter().map(Op::Tree));
     inner.push(step("dev", "the few devices that hold no data", dev));
 
     // Group 5 is "tty" in every distribution; it must exist in the user namespace.
     let group = if facts.way.map().is_none_or(|map| map.has(5)) { ",gid=5" } else { "" };
+    let options = format!("newinstance,ptmxmode=0666,mode=0620{group}");
+    let pts = place.name("/dev/", "pts");
     inner.push(step(
         "devpts",
         "terminals of its own",
-        vec![
-            dir("/dev/pts", 0o755),
-            mount(
-                c"devpts",
-                k::MS_NOSUID | k::MS_NOEXEC,
-                &format!("newinstance,ptmxmode=0666,mode=0620{group}"),
-                c"/dev/pts",
-            ),
-        ],
+        vec![tree(Tree::Dir(pts.clone(), 0o755)), mount(c"devpts", k::MS_NOSUID | k::MS_NOEXEC, &options, &pts)],
     ));
+    let at = place.name("/dev/", "shm");
+    let options = format!("mode=1777,size={}", spec.shm_size);
     let shm = if spec.host_ipc {
-        tree(Tree::Attach { tree: SHM, at: c"/dev/shm".into(), rules: Rules::default() })
+        tree(Tree::Attach { tree: SHM, at: at.clone(), rules: Rules::default() })
     } else {
-        mount(c"tmpfs", PLAIN, &format!("mode=1777,size={}", spec.shm_size), c"/dev/shm")
+        mount(c"tmpfs", PLAIN, &options, &at)
     };
-    inner.push(step("shm", "POSIX shared memory", vec![dir("/dev/shm", 0o755), shm]));
-    inner.push(step(
-        "mqueue",
-        "POSIX message queues",
-        vec![dir("/dev/mqueue", 0o755), mount(c"mqueue", PLAIN, "", c"/dev/mqueue")],
-    ));
+    inner.push(step("shm", "POSIX shared memory", vec![tree(Tree::Dir(at, 0o755)), shm]));
+    let at = place.name("/dev/", "mqueue");
+    let mqueue = mount(c"mqueue", PLAIN, "", &at);
+    inner.push(step("mqueue", "POSIX message queues", vec![tree(Tree::Dir(at, 0o755)), mqueue]));
+
+    // Before anything is mounted that the image or a volume has a say in: /dev/null is still ours.
+    inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
+    inner.push(standard_descriptors(facts, &place));
 
     // A bind mount of a read-only mount is read-only: one remount each way instead of one a path.
-    let mut mask: Vec<Op> = MASKED.iter().map(|(path, kind)| tree(Tree::Mask((*path).into(), *kind))).collect();
-    mask.push(tree(Tree::Remount(c"/proc".into(), PLAIN | k::MS_RDONLY)));
-    mask.extend(READ_ONLY.iter().map(|path| tree(Tree::Pin((*path).into()))));
-    mask.push(tree(Tree::Remount(c"/proc".into(), PLAIN)));
-    mask.extend(MASKED_SYS.iter().map(|path| tree(Tree::Mask((*path).into(), Kind::Dir))));
+    let mut mask: Vec<Op> = place.enter(PROC).into_iter().collect();
+    let null = place.shared.then_some(DEV);
+    mask.extend(MASKED.iter().map(|(name, kind)| tree(Tree::Mask(place.name("/proc/", name), *kind, null))));
+    let proc = if place.shared { c"." } else { c"/proc" };
+    mask.push(tree(Tree::Remount(proc.into(), PLAIN | k::MS_RDONLY)));
+    mask.extend(READ_ONLY.iter().map(|name| tree(Tree::Pin(place.name("/proc/", name)))));
+    mask.push(tree(Tree::Remount(proc.into(), PLAIN)));
+    mask.extend(place.enter(SYS));
+    mask.extend(MASKED_SYS.iter().map(|name| tree(Tree::Mask(place.name("/sys/", name), Kind::Dir, None))));
+    mask.extend(place.shared.then(|| tree(Tree::Enter(c"/".into()))));
     inner.push(step("mask", "parts of /proc and /sys that reach the host are covered or read-only", mask));
 
     if spec.writable_root {
         let ops = ETC_NAMES.iter().zip(ETC..).map(|(name, slot)| {
-            let at = known_path(&Path::new("/etc").join(OsStr::from_bytes(name.to_bytes())));
+            let at = known(&Path::new("/etc").join(OsStr::from_bytes(name.to_bytes())));
             tree(Tree::AttachIn { tree: slot, at, kind: Kind::File, links: Links::Follow, rules: Rules::default() })
         });
         inner.push(step("etc", "files that the image does not have, without writing to it", ops.collect()));
     }
     if spec.root == Root::Host {
         let new = NewFs { fs: c"tmpfs", data: c"mode=755".into(), flags: k::MS_NOSUID | k::MS_NODEV };
-        let ops = vec![tree(Tree::MountIn(new, known(c"/run"), Links::Follow))];
+        let ops = vec![tree(Tree::MountIn(new, known(Path::new("/run")), Links::Follow))];
         inner.push(step("run", "sockets and locks of the host's services are not for us", ops));
     }
     let volumes = spec.volumes.iter().zip(&facts.volume_kinds).zip(first_volume..).map(|((volume, kind), slot)| {
@@ -536,11 +584,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     }
 }
 
-fn known(path: &'static CStr) -> InRoot {
-    known_path(Path::new(OsStr::from_bytes(path.to_bytes())))
-}
-
-fn known_path(path: &Path) -> InRoot {
+fn known(path: &Path) -> InRoot {
     InRoot::new(path).unwrap_or_else(|| unreachable!("{} is absolute", path.display()))
 }
 
@@ -555,16 +599,6 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
             inner.push(step("loopback", "its own 127.0.0.1, and no other network", vec![Op::Netlink(message)]));
         }
     }
-    inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
-    let stdio = match facts.terminal {
-        Some((parent, size)) => {
-            let owner = (user.uid != 0 || facts.way != Way::Plain)
-                .then_some((user.uid, if facts.way.map().is_none_or(|m| m.has(5)) { 5 } else { 0 }));
-            step("terminal", "a terminal of its own", vec![Op::Terminal { parent, size, owner }])
-        }
-        None => step("stdio", "the three standard descriptors", vec![Op::Stdio(facts.stdio)]),
-    };
-    inner.push(stdio);
     if !spec.workdir.is_root() {
         inner.push(step(
             "workdir",
@@ -574,7 +608,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     }
     if spec.read_only {
         let mut ops = vec![tree(Tree::Remount(c"/".into(), k::MS_RDONLY))];
-        ops.extend(facts.host_mounts.iter().map(|path| tree(Tree::Remount(c(path), k::MS_RDONLY))));
+        ops.extend(facts.host_mounts.iter().map(|mount| tree(Tree::Remount(c(&mount.path), k::MS_RDONLY))));
         inner.push(step("read-only", "nothing can be written but volumes and tmpfs", ops));
     }
     let limits: Vec<Op> = spec.limits.iter().map(|limit| Op::Limit(*limit)).collect();
@@ -592,7 +626,10 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     if facts.awaits_parent {
         inner.push(step("pidfile", "ctr has written its pid down", vec![Op::AwaitParent(facts.parent)]));
     }
-    inner.push(step("guard", "it does not outlive ctr", vec![Op::Guard(facts.parent), Op::Signals]));
+    let mut guard = vec![Op::Guard(facts.parent)];
+    // Our own init reads them; a signal that comes before it can must wait.
+    guard.extend((!spec.init).then_some(Op::Signals));
+    inner.push(step("guard", "it does not outlive ctr", guard));
     inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));
     inner.push(step("exec", "from here on it is the user's program", vec![Op::Exec(program(spec, facts))]));
 }
@@ -629,7 +666,7 @@ mod tests {
             read_only: false,
             command: vec![c"true".into()],
             env: Vec::new(),
-            workdir: known(c"/"),
+            workdir: known(Path::new("/")),
             user: None,
             name: None,
             hostname: None,
@@ -701,6 +738,8 @@ mod tests {
             }
             assert!(at("private") < at("pivot"));
             assert!(at("volume") > at("mask"));
+            // /dev/null and the terminal are opened while no image and no volume has a say in what they are.
+            assert!(at("stdio") < at("mask") && at("dev") < at("stdio"));
             // The bounding set needs a capability that the capability set then lacks; a change of user clears the
             // parent-death signal; nothing may follow that could open a descriptor.
             for two in ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "exec"].windows(2) {

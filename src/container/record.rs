@@ -13,7 +13,7 @@ use std::env;
 use std::ffi::{CStr, CString, OsString};
 use std::fmt::Write;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,8 @@ pub struct Entry {
     path: PathBuf,
     containers: OwnedFd,
     dir: OwnedFd,
+    /// `record.new`, which becomes `record`.
+    record: OwnedFd,
 }
 
 /// `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own.
@@ -66,7 +68,7 @@ fn c(path: &Path) -> CString {
 /// Opens the folder of all containers. /run is root's alone; anywhere else, /tmp say, somebody may have been there first:
 /// the state folder and the one in it must be real directories that belong to us and that nobody else may write to.
 fn open_ours(folder: &Path, containers: &Path) -> io::Result<OwnedFd> {
-    if folder.starts_with("/run") {
+    if folder == Path::new("/run/ctr") {
         return open_or_make(containers);
     }
     let outer = open_or_make(folder)?;
@@ -160,7 +162,7 @@ impl State {
                 made => made.doing("remember the container", path.display())?,
             }
             match self.lock(&name) {
-                Ok(Some(dir)) => return Ok(Entry { name, path, containers: self.containers, dir }),
+                Ok(Some((dir, record))) => return Ok(Entry { name, path, containers: self.containers, dir, record }),
                 Ok(None) => {}
                 Err(e) => {
                     let _ = sys::unlink(self.containers.as_fd(), &name, true);
@@ -171,8 +173,8 @@ impl State {
         Err(Error::new("remember the container", path.display(), io::Error::from_raw_os_error(libc::EAGAIN)))
     }
 
-    /// Locks a directory that was just made; None if somebody has taken it away meanwhile.
-    fn lock(&self, name: &CStr) -> io::Result<Option<OwnedFd>> {
+    /// Locks a directory that was just made, and begins a record in it; None if somebody has taken it away meanwhile.
+    fn lock(&self, name: &CStr) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
         let dir = match sys::openat(self.containers.as_fd(), name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
             opened => opened?,
@@ -181,8 +183,13 @@ impl State {
             Err(e) if e.raw_os_error() == Some(libc::EWOULDBLOCK) => return Ok(None),
             done => done?,
         }
-        // A removed directory has no name left.
-        Ok((sys::fstat(dir.as_fd())?.st_nlink > 0).then_some(dir))
+        // In a removed directory nothing can be made.
+        let flags = k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW;
+        match sys::openat(dir.as_fd(), c"record.new", flags, 0o600) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(e) => Err(e),
+            Ok(record) => Ok(Some((dir, record))),
+        }
     }
 }
 
@@ -230,24 +237,21 @@ fn empty(dir: &OwnedFd) -> io::Result<()> {
 /// Ends a container that has outlived its ctr: its PID 1 changed its ids (su, gosu) and thereby lost the signal that comes
 /// when ctr dies (prctl(2), `PR_SET_PDEATHSIG`), or switched that off.
 ///
-/// The record names its pid and the time at which it was written. A process of that number that is older than the record
-/// is the container's, for it had the number then; a younger one is a stranger that got it later.
+/// The record names its pid, when it was started, and the boot and the pid namespace in which that is so: all four must
+/// be true of a process, or it is a stranger.
 fn end_orphan(dir: &OwnedFd) {
     let found = || -> Option<OwnedFd> {
         let record = sys::openat(dir.as_fd(), c"record", k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0).ok()?;
         let text = String::from_utf8(procfs::read_all(record.as_fd(), 64 << 10).ok()?).ok()?;
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-        let (pid, written): (u32, u64) = (value("pid")?.parse().ok()?, value("clock")?.parse().ok()?);
-        if text.lines().next() != Some(VERSION)
-            || value("boot").is_some_and(|boot| Some(boot) != boot_id().as_deref())
-        {
+        if text.lines().next() != Some(VERSION) {
             return None;
         }
+        let pid = value("pid")?.parse().ok()?;
         // The descriptor first: what is read afterwards is about the process that it holds, or about none.
         let process = sys::pidfd_open(pid).ok()?;
-        let stat = CString::new(format!("{pid}/stat")).ok()?;
-        let stat = procfs::read(procfs::open().ok()?.as_fd(), &stat).ok()?;
-        (started(&stat)? <= written).then_some(process)
+        let now = identity(pid)?;
+        now.iter().all(|(key, is)| value(key) == Some(is)).then_some(process)
     };
     if let Some(process) = found() {
         let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
@@ -257,41 +261,47 @@ fn end_orphan(dir: &OwnedFd) {
     }
 }
 
-/// When a process started, in nanoseconds since boot, from its `/proc/PID/stat` (field 22, in hundredths of a second).
-fn started(stat: &[u8]) -> Option<u64> {
+/// What tells a process from every other one that ever had or will have its number: when it was started (in the kernel's
+/// ticks), in which boot, and whose number it is.
+fn identity(pid: u32) -> Option<[(&'static str, String); 3]> {
+    let proc = procfs::open().ok()?;
+    let stat = procfs::read(proc.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
+    let boot = procfs::read(proc.as_fd(), c"sys/kernel/random/boot_id").ok()?;
+    let namespace = sys::fstat(sys::openat(proc.as_fd(), c"self/ns/pid", k::O_RDONLY, 0).ok()?.as_fd()).ok()?.st_ino;
+    Some([
+        ("started", started(&stat)?),
+        ("boot", String::from_utf8_lossy(&boot).trim().to_owned()),
+        ("pid-namespace", namespace.to_string()),
+    ])
+}
+
+/// When a process started, from its `/proc/PID/stat` (field 22, in ticks since boot).
+fn started(stat: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(stat).into_owned();
     // The name, in brackets, may have anything in it.
     let rest = text.get(text.rfind(')')? + 1..)?;
-    rest.split_whitespace().nth(19)?.parse::<u64>().ok()?.checked_mul(10_000_000)
-}
-
-/// Which boot this is.
-fn boot_id() -> Option<String> {
-    let text = procfs::read(procfs::open().ok()?.as_fd(), c"sys/kernel/random/boot_id").ok()?;
-    Some(String::from_utf8_lossy(&text).trim().to_owned())
+    rest.split_whitespace().nth(19).filter(|ticks| ticks.bytes().all(|b| b.is_ascii_digit())).map(str::to_owned)
 }
 
 impl Entry {
     /// Writes the record: a reader sees the old one or the new one, never half of one.
     pub fn save(&self, lines: &[(&str, String)]) -> Result<()> {
-        let mut text = format!("{VERSION}\nclock {}\n", sys::since_boot());
-        // /run is empty after a boot; where the state may be on a disk, the clock needs to be told whose it is.
-        if !self.path.starts_with("/run") {
-            let _ = writeln!(text, "boot {}", boot_id().unwrap_or_default());
-        }
+        let mut text = format!("{VERSION}\n");
         for (key, value) in lines {
             // One line each, whatever is in it.
             let _ = writeln!(text, "{key} {}", value.replace('\n', " "));
         }
-        let write = || -> io::Result<()> {
-            let flags = k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW;
-            let file = sys::openat(self.dir.as_fd(), c"record.new", flags, 0o600)?;
-            sys::write_all(file.as_fd(), text.as_bytes())?;
-            // It ends with us, who end soon enough: one descriptor is cheaper than closing it.
-            let _ = file.into_raw_fd();
-            sys::rename(self.dir.as_fd(), c"record.new", c"record")
-        };
-        write().doing("write the container's record", self.path.join("record").display())
+        sys::write_all(self.record.as_fd(), text.as_bytes())
+            .and_then(|()| sys::rename(self.dir.as_fd(), c"record.new", c"record"))
+            .doing("write the container's record", self.path.join("record").display())
+    }
+
+    /// Adds what tells the container's process from a later one of the same number: the next ctr may have to end it. Not
+    /// done at once, because most containers are gone before anybody could ask. A record without it is no less true.
+    pub fn save_identity(&self, pid: u32) {
+        let Some(identity) = identity(pid) else { return };
+        let text = identity.iter().fold(String::new(), |text, (key, value)| text + &format!("{key} {value}\n"));
+        let _ = sys::write_all(self.record.as_fd(), text.as_bytes());
     }
 }
 
@@ -332,11 +342,11 @@ mod tests {
     #[test]
     fn the_start_of_a_process_is_read_whatever_its_name() {
         let fields = (3..=52).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        assert_eq!(started(format!("7 (a) b) {fields}").as_bytes()), Some(22 * 10_000_000));
+        assert_eq!(started(format!("7 (a) b) {fields}").as_bytes()).as_deref(), Some("22"));
         for garbage in [&b""[..], b"7 (a", b"7 (a)", b")", &[0xff; 100]] {
             assert_eq!(started(garbage), None);
         }
-        let own = std::fs::read("/proc/self/stat").unwrap();
-        assert!(started(&own).unwrap() <= sys::since_boot());
+        let now = identity(std::process::id()).unwrap();
+        assert!(now.iter().all(|(_, value)| !value.is_empty()) && Some(now) == identity(std::process::id()));
     }
 }

@@ -11,7 +11,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -107,6 +107,9 @@ fn write_maps(map: Option<IdMap>, proc: Option<&OwnedFd>, pid: u32) -> Result<()
 fn failed(step: &Step, at: usize, cause: io::Error, words: Option<String>) -> Error {
     let errno = cause.raw_os_error().or_else(|| netlink::errno(&cause)).unwrap_or(0);
     if let Some(Op::Exec(program)) = step.ops.get(at) {
+        if program.init.is_some() {
+            return Error::new("run ctr itself as --init", "execveat", cause);
+        }
         let name = program.name().to_string_lossy().into_owned();
         let (code, cause) = match errno {
             libc::ENOENT | libc::ENOTDIR if program.paths.len() > 1 => {
@@ -217,6 +220,11 @@ fn watch(way: &Walk, born: &Born, report: &Report, trace: &mut Trace) -> bool {
         if timed_out && !interrupted && stop_wanted() {
             interrupted = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL).is_ok();
         }
+        // A kernel may forget to clear the word of a process that died dumping core.
+        let mut ended = [sys::PollFd { fd: born.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        if timed_out && sys::poll(&mut ended, 0).is_ok_and(|n| n > 0) {
+            return interrupted;
+        }
     }
 }
 
@@ -273,12 +281,12 @@ fn clone3(
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
-            "mov rdi, {orders}",
+            "mov rdi, r8",
             "call {enter}",
             "ud2",
             "2:",
-            orders = in(reg) ptr::from_mut(orders),
-            enter = in(reg) enter as extern "C" fn(*mut Orders) -> !,
+            enter = sym enter,
+            in("r8") ptr::from_mut(orders),
             inlateout("rax") k::__NR_clone3 as usize => answer,
             in("rdi") ptr::from_ref(&args),
             in("rsi") size_of_val(&args),

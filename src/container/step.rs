@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -127,9 +127,10 @@ pub enum Op {
     /// A session of our own.
     Session,
     /// A terminal of our own devpts becomes ours; its other end goes to the parent through this socket.
-    Terminal { parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
-    /// The three standard descriptors.
-    Stdio([Stdio; 3]),
+    /// `dev` is the directory of `/dev`.
+    Terminal { dev: CString, parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
+    /// The three standard descriptors; the path of `/dev/null`.
+    Stdio(CString, [Stdio; 3]),
     /// A resource limit.
     Limit(Limit),
     /// The capabilities that no program below us can ever have again: all but these.
@@ -179,8 +180,8 @@ impl Op {
                 done => done,
             },
             Op::Session => sys::setsid(),
-            Op::Terminal { parent, size, owner } => terminal(*parent, size.as_ref(), *owner),
-            Op::Stdio(three) => stdio(*three),
+            Op::Terminal { dev, parent, size, owner } => terminal(dev, *parent, size.as_ref(), *owner),
+            Op::Stdio(dev, three) => stdio(dev, *three),
             Op::Limit(limit) => sys::set_limit(limit.resource, limit.soft, limit.hard),
             Op::Bounding(keep) => bounding(*keep),
             Op::Become { groups, ids } => {
@@ -227,8 +228,14 @@ fn alive(process: RawFd) -> io::Result<()> {
     if sys::poll(&mut wanted, 0)? == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
 
-fn terminal(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>) -> io::Result<()> {
-    let master = sys::openat(sys::CWD, c"/dev/pts/ptmx", k::O_RDWR | k::O_NOCTTY, 0)?;
+/// The directory of `/dev`, as a place.
+fn open_dev(dev: &CStr) -> io::Result<OwnedFd> {
+    sys::openat(sys::CWD, dev, k::O_PATH | k::O_DIRECTORY, 0)
+}
+
+fn terminal(dev: &CStr, parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let dev = open_dev(dev)?;
+    let master = sys::openat(dev.as_fd(), c"pts/ptmx", k::O_RDWR | k::O_NOCTTY, 0)?;
     sys::unlock_pty(master.as_fd())?;
     let ours = sys::pty_peer(master.as_fd())?;
     if let Some(size) = size {
@@ -239,27 +246,28 @@ fn terminal(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>)
     }
     sys::control_terminal(ours.as_fd())?;
     sys::send_fd(sys::borrow(parent), master.as_fd())?;
+    let flags = k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW;
+    let console = sys::openat(dev.as_fd(), c"console", flags, 0o600)?;
     // The first terminal of a new devpts is number 0, and nobody but us has been here.
-    let console =
-        sys::openat(sys::CWD, c"/dev/console", k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW, 0o600)?;
-    sys::mount(Some(c"/dev/pts/0"), c"/dev/console", None, k::MS_BIND, None)?;
+    let slave = rootfs::sys::open_tree(dev.as_fd(), c"pts/0", false)?;
+    rootfs::sys::move_mount(slave.as_fd(), dev.as_fd(), c"console")?;
     for number in 0..3 {
         sys::dup_to(ours.as_fd(), number)?;
     }
     // Close-on-exec does it, at no cost.
-    for fd in [master, ours, console] {
+    for fd in [dev, master, ours, console, slave] {
         let _ = fd.into_raw_fd();
     }
     Ok(())
 }
 
-fn stdio(three: [Stdio; 3]) -> io::Result<()> {
+fn stdio(dev: &CStr, three: [Stdio; 3]) -> io::Result<()> {
     for (stdio, number) in three.into_iter().zip(0..) {
         match stdio {
             Stdio::Keep => {}
             Stdio::Fd(fd) => sys::dup_to(sys::borrow(fd), number)?,
             Stdio::Null => {
-                let null = sys::openat(sys::CWD, c"/dev/null", k::O_RDWR | k::O_NOCTTY, 0)?;
+                let null = sys::openat(sys::CWD, dev, k::O_RDWR | k::O_NOCTTY, 0)?;
                 sys::dup_to(null.as_fd(), number)?;
                 let _ = null.into_raw_fd();
             }
@@ -330,7 +338,7 @@ impl fmt::Display for Op {
             Op::Keyring => write!(f, "keyctl new_session"),
             Op::Session => write!(f, "setsid"),
             Op::Terminal { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY, mount --bind /dev/pts/0 /dev/console"),
-            Op::Stdio(three) => {
+            Op::Stdio(_, three) => {
                 let names = three.map(|stdio| match stdio {
                     Stdio::Keep => "ctr's own",
                     Stdio::Null => "/dev/null",

@@ -18,6 +18,9 @@ const CHUNK: usize = 4096;
 /// The most that can be on its way when the container has ended (`/proc/sys/fs/pipe-max-size`).
 const MOST_LEFT: usize = 2 << 20;
 
+/// After how many milliseconds a container is one that lives, and worth a full record.
+const MOMENT: i32 = 100;
+
 /// Which of several SIGINT or SIGTERM is taken for "now, at any price".
 const INSIST: u32 = 3;
 
@@ -111,9 +114,10 @@ impl Pump {
     /// Moves what is there, until there would be a wait for more; no more than a pipe or a terminal can hold, because
     /// with `--pid host` somebody may still be writing.
     fn drain(&mut self) {
-        for _ in 0..MOST_LEFT / CHUNK {
+        for _ in 0..2 * MOST_LEFT / CHUNK {
             let mut wanted = [self.wanted()];
-            let patience = if self.start < self.end { -1 } else { 0 };
+            // A reader that has stopped (Ctrl-S) is not waited for for ever.
+            let patience = if self.start < self.end { 10_000 } else { 0 };
             let ready = wanted[0].fd >= 0 && sys::poll(&mut wanted, patience).is_ok_and(|n| n > 0);
             if !ready || !self.step() && self.start == self.end {
                 return;
@@ -137,6 +141,8 @@ pub struct Outside {
     pub output: Vec<Pump>,
     /// The container's terminal.
     pub terminal: Option<Terminal>,
+    /// The command is process 1 of a pid namespace, to whom signals without a handler do not even arrive.
+    pub first: bool,
 }
 
 /// The outer end of the container's terminal, and the inner one: while somebody has that open, the outer end does not
@@ -161,18 +167,23 @@ pub fn take_signals() -> Result<OwnedFd> {
 }
 
 impl Outside {
-    /// Stays until the container has ended, and tells how.
-    pub fn run(&mut self, born: &Born, name: &str) -> Result<Ended> {
+    /// Stays until the container has ended, and tells how. `settled` is done once it has lived for a moment.
+    pub fn run(&mut self, born: &Born, name: &str, settled: &dyn Fn()) -> Result<Ended> {
         let mut asked = 0;
+        let mut patience = MOMENT;
         loop {
             let mut wanted = vec![
                 PollFd { fd: born.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 },
                 PollFd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 },
             ];
             wanted.extend(self.input.iter().chain(&self.output).map(Pump::wanted));
-            match sys::poll(&mut wanted, -1) {
+            match sys::poll(&mut wanted, patience) {
                 Err(e) if e.kind() != io::ErrorKind::Interrupted => {
                     return Err(e).doing("wait for the container", name);
+                }
+                Ok(0) => {
+                    settled();
+                    patience = -1;
                 }
                 _ => {}
             }
@@ -207,7 +218,7 @@ impl Outside {
         }
         // It may have just ended; poll will tell.
         let _ = sys::pidfd_signal(born.pidfd.as_fd(), signal);
-        match (signal, takes(born.pid, signal)) {
+        match (signal, if self.first { takes(born.pid, signal) } else { Takes::Handles }) {
             (libc::SIGHUP, Takes::Default) => kill(born, name, "it has no handler for SIGHUP"),
             (libc::SIGINT | libc::SIGTERM, Takes::Default | Takes::Ignores) => {
                 *asked += 1;
@@ -229,7 +240,7 @@ impl Outside {
     /// terminals do. Its readers get an end, its writers an error, its session SIGHUP; and a PID 1 that has no handler for
     /// that, and so would stay for ever where any other program ends, is killed.
     fn hang_up(&mut self, born: &Born, name: &str) {
-        let default = takes(born.pid, libc::SIGHUP) == Takes::Default;
+        let default = self.first && takes(born.pid, libc::SIGHUP) == Takes::Default;
         (self.input, self.terminal) = (None, None);
         self.output.clear();
         if default {
@@ -264,6 +275,9 @@ fn takes(pid: u32, signal: i32) -> Takes {
         procfs::read(procfs::open().ok()?.as_fd(), &path).ok()
     };
     let text = String::from_utf8_lossy(&status().unwrap_or_default()).into_owned();
+    if text.contains("\nState:\tZ") {
+        return Takes::Handles;
+    }
     let has = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
         u64::from_str_radix(line.trim(), 16).ok().map(|set| set & sys::signal_bit(signal) != 0)

@@ -168,7 +168,12 @@ fn killed_everywhere(process: impl Fn(usize) -> bool, points: usize) {
         host.same_still();
         let mut shots = Vec::new();
         for (process, calls) in usual.calls.iter().enumerate().filter(|(number, _)| process(*number)) {
-            shots.extend((1..).zip(calls).map(|(call, number)| Shot { process, call, number: *number, hit: Hit::Kill }));
+            shots.extend((1..).zip(calls).map(|(call, number)| Shot {
+                process,
+                call,
+                number: *number,
+                hit: Hit::Kill,
+            }));
         }
         assert!(shots.len() > 20, "{}: {usual:#?}", way.name);
         for shot in sample(&shots, points) {

@@ -161,7 +161,9 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
                 Some((true, nr)) => {
                     let mine = &mut calls[process.number];
                     mine.push(nr);
-                    if let Some(shot) = shot.filter(|s| (s.process, s.call, s.number) == (process.number, mine.len(), nr)) {
+                    if let Some(shot) =
+                        shot.filter(|s| (s.process, s.call, s.number) == (process.number, mine.len(), nr))
+                    {
                         hit = Some(pid);
                         match shot.hit {
                             Hit::Kill => kill(pid),
