@@ -158,7 +158,7 @@ mod tests {
                 }
             }
         }
-        assert!(found >= 20 + 2 * steps.len());
+        assert!(found >= 12 + 2 * steps.len());
         assert_eq!(hint("hostname", libc::EPERM), None);
     }
 }

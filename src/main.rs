@@ -61,8 +61,10 @@ pub extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
 }
 
 fn run(words: &[OsString]) -> Result<u8> {
-    // Executed by ourselves as PID 1 of a container: ctr-init -- COMMAND…
-    if words.first().is_some_and(|name| name.as_bytes() == container::step::INIT.to_bytes()) {
+    // Executed by ourselves as PID 1 of a container: ctr-init -- COMMAND…, by descriptor. By a path, such as a link in an
+    // image to /proc/self/exe, anybody could have us run a program beside us while /proc/1/exe is the host's own ctr.
+    let named = words.first().is_some_and(|name| name.as_bytes() == container::step::INIT.to_bytes());
+    if named && sys::executed_by_descriptor() {
         return init(words.get(2..).unwrap_or_default());
     }
     let Some(verb) = words.get(1) else {

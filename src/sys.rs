@@ -310,6 +310,16 @@ impl Ended {
 }
 
 fn wait(kind: u32, id: usize, options: i32) -> io::Result<Option<(i32, Ended)>> {
+    // A signal that interrupts does not change what is waited for; nothing here is to be undone by one.
+    loop {
+        match wait_once(kind, id, options) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+fn wait_once(kind: u32, id: usize, options: i32) -> io::Result<Option<(i32, Ended)>> {
     // siginfo_t is 128 bytes, in words: si_signo, si_errno, si_code, padding, si_pid, si_uid, si_status.
     let mut info = [0i32; 32];
     // SAFETY: the kernel writes at most 128 bytes.
@@ -667,4 +677,11 @@ pub fn foreground_of(fd: BorrowedFd) -> io::Result<i32> {
 pub fn process_group() -> i32 {
     // SAFETY: no pointers.
     unsafe { syscall1(k::__NR_getpgid as usize, 0) as i32 }
+}
+
+/// Whether this program was executed by descriptor: the kernel then calls it `/dev/fd/N` (execveat(2), fs/exec.c).
+pub fn executed_by_descriptor() -> bool {
+    // SAFETY: as for told(); AT_EXECFN is a NUL-terminated string at the top of the stack, there for good.
+    let name = unsafe { CStr::from_ptr(libc::getauxval(libc::AT_EXECFN) as *const c_char) };
+    name.to_bytes().starts_with(b"/dev/fd/")
 }

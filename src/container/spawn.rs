@@ -179,7 +179,10 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
         return Ok(born);
     }
     let ended = sys::wait_pidfd(born.pidfd.as_fd());
-    ready?;
+    // Who failed first is the cause: a child that is gone has no maps to write, and one that waited for us in vain says so.
+    if matches!(errno, 0 | libc::ECANCELED) {
+        ready?;
+    }
     match (way.steps.get(done), errno) {
         (Some(step), 0) => {
             let how =

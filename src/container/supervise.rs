@@ -24,6 +24,16 @@ const MOMENT: i32 = 100;
 /// Which of several SIGINT or SIGTERM is taken for "now, at any price".
 const INSIST: u32 = 3;
 
+/// Within how many nanoseconds several signals are several tries, for a command that has a handler and may be at it.
+const SOON: u64 = 2_000_000_000;
+
+/// How often it was asked to end, and when for the last time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    times: u32,
+    last: u64,
+}
+
 /// One direction of the bytes.
 #[derive(Debug)]
 pub struct Pump {
@@ -169,7 +179,7 @@ pub fn take_signals() -> Result<OwnedFd> {
 impl Outside {
     /// Stays until the container has ended, and tells how. `settled` is done once it has lived for a moment.
     pub fn run(&mut self, born: &Born, name: &str, settled: &dyn Fn()) -> Result<Ended> {
-        let mut asked = 0;
+        let mut asked = Asked::default();
         let mut patience = MOMENT;
         loop {
             let mut wanted = vec![
@@ -209,7 +219,7 @@ impl Outside {
         Ok(ended)
     }
 
-    fn signal(&self, signal: i32, born: &Born, name: &str, asked: &mut u32) {
+    fn signal(&self, signal: i32, born: &Born, name: &str, asked: &mut Asked) {
         if signal == libc::SIGWINCH {
             if let (Some(inside), Some(outside)) = (&self.terminal, tty::ours()) {
                 let _ = sys::window_size(outside).and_then(|size| sys::set_window_size(inside.outer.as_fd(), &size));
@@ -220,15 +230,17 @@ impl Outside {
         let _ = sys::pidfd_signal(born.pidfd.as_fd(), signal);
         match (signal, if self.first { takes(born.pid, signal) } else { Takes::Handles }) {
             (libc::SIGHUP, Takes::Default) => kill(born, name, "it has no handler for SIGHUP"),
-            (libc::SIGINT | libc::SIGTERM, Takes::Default | Takes::Ignores) => {
-                *asked += 1;
-                if *asked == 1 {
+            (libc::SIGINT | libc::SIGTERM, takes) => {
+                let now = sys::now();
+                let patient = takes == Takes::Handles && now.saturating_sub(asked.last) > SOON;
+                *asked = Asked { times: if patient { 1 } else { asked.times + 1 }, last: now };
+                if asked.times == 1 && takes != Takes::Handles {
                     say(&format!(
                         "{name} ignores this signal: as PID 1 a program gets only those it has handlers for (ctr run \
                          --init helps); twice more kills it"
                     ));
                 }
-                if *asked == INSIST {
+                if asked.times == INSIST {
                     kill(born, name, "it still runs after three signals");
                 }
             }
