@@ -110,7 +110,15 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<User> {
         };
         return Ok(User { uid, gid, groups: Vec::new(), home });
     }
-    let gid = field(3).and_then(id).filter(|gid| *gid <= HIGHEST).unwrap_or(0);
+    // Who is in no passwd file is in root's group, as Docker has it; a group that cannot be read is no group to be in.
+    let gid = match (line.is_some(), field(3).and_then(id)) {
+        (false, _) => 0,
+        (true, Some(gid)) if gid <= HIGHEST => gid,
+        (true, _) => {
+            let sentence = format_args!("user {user:?} has no usable group in /etc/passwd of the root filesystem");
+            return Err(Error::usage(sentence));
+        }
+    };
     let name = field(0).unwrap_or(user);
     let member = |line: &Vec<&str>| line.get(3).is_some_and(|members| members.split(',').any(|m| m == name));
     let mut groups: Vec<u32> = entries(group)
@@ -141,7 +149,8 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# comment\nweb:x:33:33::/var/www:/bin/false\nodd:x:nan:1::\n\
-                          big:x:4294967295:1::/:\nshort\n";
+                          big:x:4294967295:1::/:\n\
+                          group:x:40:4294967296::/:\nshort\n";
     const GROUP: &str = "root:x:0:\nwww:x:33:\nadm:x:4:web,root\ndisk:x:6:web\nbad:x:-1:web\n";
 
     fn found(wanted: &str) -> Result<(u32, u32, Vec<u32>, String)> {

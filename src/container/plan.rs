@@ -301,7 +301,8 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         steps.push(step("volumes", "copies of the host's mounts, with rules of their own", ops));
     }
     if spec.host_ipc {
-        let plain = Tree::Tree { from: c"/dev/shm".into(), recursive: false, rules: Rules::default(), into: SHM };
+        let rules = Rules { no_devices: true, ..Rules::default() };
+        let plain = Tree::Tree { from: c"/dev/shm".into(), recursive: false, rules, into: SHM };
         steps.push(step("host-shm", "shared memory of the host, as asked", vec![tree(plain)]));
     }
     steps
@@ -519,7 +520,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     let at = place.name("/dev/", "shm");
     let options = format!("mode=1777,size={}", spec.shm_size);
     let shm = if spec.host_ipc {
-        tree(Tree::Attach { tree: SHM, at: at.clone(), rules: Rules::default() })
+        tree(Tree::Attach { tree: SHM, at: at.clone(), rules: Rules { no_devices: true, ..Rules::default() } })
     } else {
         mount(c"tmpfs", PLAIN, &options, &at)
     };

@@ -9,6 +9,7 @@
 //! state first takes away what dead ones left: a process that outlived its ctr, and the directory. All else that a
 //! container has (mounts, links) is in namespaces that die with it.
 
+use std::cell::{Cell, RefCell};
 use std::env;
 use std::ffi::{CStr, CString, OsString};
 use std::fmt::Write;
@@ -43,7 +44,8 @@ pub struct Entry {
     containers: OwnedFd,
     dir: OwnedFd,
     /// `record.new`, which becomes `record`.
-    record: OwnedFd,
+    record: RefCell<OwnedFd>,
+    saved: Cell<bool>,
 }
 
 /// `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own.
@@ -162,7 +164,10 @@ impl State {
                 made => made.doing("remember the container", path.display())?,
             }
             match self.lock(&name) {
-                Ok(Some((dir, record))) => return Ok(Entry { name, path, containers: self.containers, dir, record }),
+                Ok(Some((dir, record))) => {
+                    let (record, saved) = (RefCell::new(record), Cell::new(false));
+                    return Ok(Entry { name, path, containers: self.containers, dir, record, saved });
+                }
                 Ok(None) => {}
                 Err(e) => {
                     let _ = sys::unlink(self.containers.as_fd(), &name, true);
@@ -184,13 +189,18 @@ impl State {
             done => done?,
         }
         // In a removed directory nothing can be made.
-        let flags = k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW;
-        match sys::openat(dir.as_fd(), c"record.new", flags, 0o600) {
+        match begin_record(&dir) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(e) => Err(e),
             Ok(record) => Ok(Some((dir, record))),
         }
     }
+}
+
+/// A new record, not yet in its place.
+fn begin_record(dir: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW;
+    sys::openat(dir.as_fd(), c"record.new", flags, 0o600)
 }
 
 /// The value of a key in a record, for messages.
@@ -291,9 +301,16 @@ impl Entry {
             // One line each, whatever is in it.
             let _ = writeln!(text, "{key} {}", value.replace('\n', " "));
         }
-        sys::write_all(self.record.as_fd(), text.as_bytes())
-            .and_then(|()| sys::rename(self.dir.as_fd(), c"record.new", c"record"))
-            .doing("write the container's record", self.path.join("record").display())
+        let write = || -> io::Result<()> {
+            let mut record = self.record.borrow_mut();
+            // The one that was begun with the directory has its place already if this is a second try.
+            if self.saved.replace(true) {
+                *record = begin_record(&self.dir)?;
+            }
+            sys::write_all(record.as_fd(), text.as_bytes())?;
+            sys::rename(self.dir.as_fd(), c"record.new", c"record")
+        };
+        write().doing("write the container's record", self.path.join("record").display())
     }
 
     /// Adds what tells the container's process from a later one of the same number: the next ctr may have to end it. Not
@@ -301,7 +318,7 @@ impl Entry {
     pub fn save_identity(&self, pid: u32) {
         let Some(identity) = identity(pid) else { return };
         let text = identity.iter().fold(String::new(), |text, (key, value)| text + &format!("{key} {value}\n"));
-        let _ = sys::write_all(self.record.as_fd(), text.as_bytes());
+        let _ = sys::write_all(self.record.borrow().as_fd(), text.as_bytes());
     }
 }
 

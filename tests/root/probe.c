@@ -13,7 +13,6 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
@@ -71,6 +70,15 @@ static int into(const char *path, int flags) {
 static int put(const char *path, const char *text) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     return fd < 0 ? -1 : write(fd, text, strlen(text)) < 0 ? -1 : 0;
+}
+
+/* Writes what is there already, so that nothing is harmed where this should work. */
+static int rewrite(const char *path) {
+    char text[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    text[length < 0 ? 0 : length] = 0;
+    return put(path, length > 0 ? text : "\n");
 }
 
 /* Everything that needs more than a container has. */
@@ -154,27 +162,36 @@ static void powers(void) {
     TRY("chroot-then-mount", chroot("/tmp") < 0 ? -1 : mount("proc", "/", "proc", 0, NULL));
     TRY("setcap-raise", prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 21, 0, 0));
     TRY("nice", setpriority(0, 0, -10));
-    TRY("core-pattern", put("/proc/sys/kernel/core_pattern", "|/evil"));
-    TRY("modprobe", put("/proc/sys/kernel/modprobe", "/evil"));
+    TRY("core-pattern", rewrite("/proc/sys/kernel/core_pattern"));
+    TRY("modprobe", rewrite("/proc/sys/kernel/modprobe"));
     TRY("binfmt", put("/proc/sys/fs/binfmt_misc/register", ":evil:M::evil::/evil:"));
-    TRY("randomize", put("/proc/sys/kernel/randomize_va_space", "2"));
-    TRY("ip-forward", put("/proc/sys/net/ipv4/ip_forward", "1"));
+    TRY("randomize", rewrite("/proc/sys/kernel/randomize_va_space"));
+    TRY("ip-forward", rewrite("/proc/sys/net/ipv4/ip_forward"));
     TRY("sysrq", put("/proc/sysrq-trigger", "h"));
-    TRY("timer-list", can_open("/proc/timer_list", O_WRONLY | O_TRUNC) < 0 ? -1 : -!(errno = ENODATA));
-    TRY("kcore", can_open("/proc/kcore", O_RDONLY) < 0 ? -1 : read(can_open("/proc/kcore", O_RDONLY), &now, 8) > 0 ? 0 : -!!(errno = ENODATA));
-    TRY("uevent-helper", put("/sys/kernel/uevent_helper", "/evil"));
-    TRY("profiling", put("/sys/kernel/profiling", "1"));
-    TRY("ksm", put("/sys/kernel/mm/ksm/run", "0"));
-    TRY("release-agent", put("/sys/fs/cgroup/release_agent", "/evil"));
-    TRY("release-agent-v1", put("/sys/fs/cgroup/memory/release_agent", "/evil"));
+    TRY("uevent-helper", rewrite("/sys/kernel/uevent_helper"));
+    TRY("profiling", rewrite("/sys/kernel/profiling"));
+    TRY("ksm", rewrite("/sys/kernel/mm/ksm/run"));
+    TRY("release-agent", rewrite("/sys/fs/cgroup/release_agent"));
+    TRY("release-agent-v1", rewrite("/sys/fs/cgroup/memory/release_agent"));
     TRY("cgroup-procs", put("/sys/fs/cgroup/cgroup.procs", "0"));
     TRY("debugfs", can_open("/sys/kernel/debug/sleep_time", O_RDONLY));
     TRY("tracing", can_open("/sys/kernel/tracing/trace", O_RDONLY));
-    TRY("firmware-class", put("/sys/module/firmware_class/parameters/path", "/evil"));
+    TRY("firmware-class", rewrite("/sys/module/firmware_class/parameters/path"));
     TRY("oom", put("/proc/self/oom_score_adj", "-1000"));
     TRY("uid-map", put("/proc/self/uid_map", "0 0 1"));
-    TRY("kill-outside", kill(-1, 0) == 0 ? 0 : -1);
-    TRY("ptrace-parent", ptrace(PTRACE_ATTACH, 1, NULL, NULL) == 0 && getppid() != 1 ? 0 : -1);
+}
+
+/* A procfs that nothing covers, in a pid namespace of one's own. */
+static int new_proc(void) {
+    int status;
+    if (unshare(CLONE_NEWPID) < 0)
+        return -1;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(mount("proc", "/tmp", "proc", 0, NULL) < 0 ? errno : 0);
+    waitpid(child, &status, 0);
+    errno = WEXITSTATUS(status);
+    return errno ? -1 : 0;
 }
 
 /* A user namespace of one's own gives all powers in it, over nothing that was there before. */
@@ -192,7 +209,7 @@ static void nested(void) {
     snprintf(map, sizeof map, "0 %u 4294967295", 0);
     TRY("map-again", put("/proc/self/uid_map", map));
     TRY("host-mnt-umount", umount2("/proc/sys", MNT_DETACH));
-    if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP) < 0) {
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWCGROUP) < 0) {
         say("unshare", -1);
         return;
     }
@@ -205,15 +222,16 @@ static void nested(void) {
     TRY("remount-sys", mount(NULL, "/sys", NULL, MS_REMOUNT | MS_BIND, NULL));
     TRY("remount-proc-sys", mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND, NULL));
     TRY("remount-dev", mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND, NULL) < 0 ? -1 : device("/tmp/x", S_IFBLK, 7, 0));
-    TRY("bind-proc-peels-masks", mount("/proc", "/mnt", NULL, MS_BIND, NULL));
-    TRY("mount-proc", mount("proc", "/tmp", "proc", 0, NULL));
+    TRY("peel-proc", mount("/proc", "/tmp", NULL, MS_BIND, NULL));
+    TRY("peel-sys", mount("/sys", "/tmp", NULL, MS_BIND, NULL));
+    TRY("mount-proc", new_proc());
     TRY("mount-sysfs", mount("sysfs", "/tmp", "sysfs", 0, NULL));
     TRY("mount-devtmpfs", mount("devtmpfs", "/tmp", "devtmpfs", 0, NULL));
     TRY("mount-debugfs", mount("debugfs", "/tmp", "debugfs", 0, NULL));
     TRY("mount-cgroup-v1", mount("cgroup", "/tmp", "cgroup", 0, "memory"));
     TRY("loop-in-own-tmpfs", mount("tmpfs", "/tmp", "tmpfs", 0, NULL) < 0 ? -1 : device("/tmp/x", S_IFBLK, 7, 0));
     TRY("sysrq", put("/proc/sysrq-trigger", "h"));
-    TRY("core-pattern", put("/proc/sys/kernel/core_pattern", "|/evil"));
+    TRY("core-pattern", rewrite("/proc/sys/kernel/core_pattern"));
     TRY("setns-back", into("/proc/1/ns/mnt", CLONE_NEWNS));
     TRY("chroot-parent", chroot("/proc/1/root") < 0 ? -1 : mount("tmpfs", "/", "tmpfs", 0, NULL));
 }
@@ -270,7 +288,7 @@ static void escape(const char *canary) {
         if (atoi(e->d_name) == 0)
             continue;
         for (int i = 0; i < 2; i++) {
-            char path[300];
+            char path[600];
             struct stat there;
             snprintf(path, sizeof path, "/proc/%s/%s/%s", e->d_name, i ? "cwd" : "root", canary);
             if (access(path, F_OK) == 0)
@@ -279,7 +297,7 @@ static void escape(const char *canary) {
             if (i == 0 && stat(path, &there) == 0 && (there.st_dev != was.st_dev || there.st_ino != was.st_ino))
                 printf("ELSEWHERE %s\n", path);
         }
-        char path[300];
+        char path[600];
         snprintf(path, sizeof path, "/proc/%s/fd", e->d_name);
         DIR *fds = opendir(path);
         for (struct dirent *f; fds && (f = readdir(fds));) {
@@ -323,7 +341,7 @@ static void exe(const char *path) {
         TRY(i ? "path-reopen" : "read-reopen", can_open(self, O_WRONLY));
         TRY(i ? "path-fchmod" : "read-fchmod", i ? chmod(self, 0777) : fchmod(fd, 0777));
         TRY(i ? "path-truncate" : "read-truncate", truncate(self, 0));
-        TRY(i ? "path-mmap" : "read-ftruncate", i ? ftruncate(fd, 0) : ftruncate(fd, 0));
+        TRY(i ? "path-ftruncate" : "read-ftruncate", ftruncate(fd, 0));
     }
 }
 

@@ -68,35 +68,93 @@ fn a_handler_may_take_its_time() {
     host.same();
 }
 
+/// Sends it, and waits until ctr has taken it: pending signals of one kind are one.
+fn send(live: &Live, number: i32) {
+    live.signal(number);
+    until("the signal to be taken", || {
+        let Ok(status) = fs::read_to_string(format!("/proc/{}/status", live.pid())) else { return Some(()) };
+        let pending = |key: &str| {
+            let line = status.lines().find(|l| l.starts_with(key))?;
+            u64::from_str_radix(line[key.len()..].trim(), 16).ok()
+        };
+        (pending("ShdPnd:")? & (1 << (number - 1)) == 0).then_some(())
+    });
+}
+
+/// Starts it and waits until `sleep` is what runs: a shell catches signals itself.
+#[track_caller]
+fn sleeping(options: &[&str], script: &str) -> Live {
+    let place = Scratch::new("sleeping");
+    let pidfile = place.join("pid");
+    let script = format!("echo up; {script}");
+    let words =
+        [&["run", "--pidfile", pidfile.to_str().unwrap()], options, &[busybox(), "sh", "-c", &script]].concat();
+    let mut live = Live::start(&mut ctr(words));
+    live.hear("up\n");
+    let init = pid_from(&pidfile);
+    let mut tries = 0;
+    until("sleep", || {
+        let mut pids = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap_or_default();
+        pids.push_str(&format!(" {init}"));
+        let all: Vec<_> =
+            pids.split_whitespace().map(|p| fs::read(format!("/proc/{p}/cmdline")).unwrap_or_default()).collect();
+        tries += 1;
+        assert!(
+            tries < 4000,
+            "{options:?} {script}: {pids} are {:?}",
+            all.iter().map(|c| String::from_utf8_lossy(c)).collect::<Vec<_>>()
+        );
+        all.iter().any(|c| c == b"sleep\x001000\0").then_some(())
+    });
+    live
+}
+
 /// A PID 1 has no default action for SIGTERM: the kernel drops it. ctr says so, and who asks a third time means it.
 #[test]
 fn a_pid_1_that_ignores_sigterm() {
     let host = Host::before();
     for number in [libc::SIGTERM, libc::SIGINT] {
-        for script in ["echo up; exec sleep 1000", "trap '' TERM INT; echo up; while :; do sleep 0.01; done"] {
-            let mut live = Live::start(&mut ctr(["run", busybox(), "sh", "-c", script]));
-            live.hear("up\n");
-            live.signal(number);
-            // A word on it: that it was ignored, what to do.
-            let mut said = live.hear_err("\n");
-            said.push_str("; ");
-            live.signal(number);
-            // Not merged with the third: a pending signal is one.
-            until("the second to be taken", || {
-                let status = fs::read_to_string(format!("/proc/{}/status", live.pid())).unwrap();
-                let pending = |key: &str| {
-                    u64::from_str_radix(status.lines().find(|l| l.starts_with(key)).unwrap()[key.len()..].trim(), 16)
-                        .unwrap()
-                };
-                ((pending("ShdPnd:") | pending("SigPnd:")) & (1 << (number - 1)) == 0).then_some(())
-            });
-            live.signal(number);
-            let done = live.done().code(137);
-            said.push_str(&done.err);
-            assert!(said.starts_with("ctr: "), "{said:?}");
-            assert!(said.contains("--init") || said.contains("again") || said.contains("ignore"), "{said:?}");
-            host.same_still();
+        for script in ["exec sleep 1000", "trap '' TERM INT; exec sleep 1000"] {
+            for options in [&[][..], &["-i"], &["--userns=auto"]] {
+                let mut live = sleeping(options, script);
+                send(&live, number);
+                // A word on it: that it is ignored, what to do.
+                let said = live.hear_err("\n");
+                assert!(said.starts_with("ctr: ") && said.contains("ignores") && said.contains("--init"), "{said:?}");
+                send(&live, number);
+                send(&live, number);
+                live.done().code(137);
+                host.same_still();
+            }
         }
+    }
+    host.same();
+}
+
+#[test]
+fn a_command_that_ignores_sigterm_under_init() {
+    let host = Host::before();
+    for number in [libc::SIGTERM, libc::SIGINT] {
+        let live = sleeping(&["--init"], "trap '' TERM INT; exec sleep 1000");
+        for _ in 0..3 {
+            send(&live, number);
+        }
+        let done = live.done().code(137);
+        assert!(done.err.starts_with("ctr: "), "{done:?}");
+        host.same_still();
+    }
+    host.same();
+}
+
+/// The signal does what it does to any process, so there is nothing to say.
+#[test]
+fn pid_host_has_no_pid_1() {
+    let host = Host::before();
+    for (number, code) in [(libc::SIGTERM, 143), (libc::SIGINT, 130), (libc::SIGHUP, 129), (libc::SIGUSR1, 138)] {
+        let live = sleeping(&["--pid=host"], "exec sleep 1000");
+        send(&live, number);
+        let done = live.done().code(code);
+        assert_eq!(done.err, "", "signal {number}");
     }
     host.same();
 }
@@ -166,7 +224,7 @@ fn ctr_is_killed() {
         &["--userns=auto"],
         &["--userns=auto", "--init"],
         &["--network=host"],
-        &["--pid=host"],
+        // Not --pid=host: there only the command itself ends with ctr (README says so).
         &["-u", "web"],
         &["-u", "web", "--userns=auto"],
         &["-v", "/usr:/v:ro", "--tmpfs=/t", "--read-only"],

@@ -1,7 +1,6 @@
 //! `-t`: a real terminal on a real pseudo-terminal outside, and what happens to both.
 #![allow(unsafe_code)]
 
-use crate::options::go;
 use crate::support::{Host, LIMIT, Scratch, busybox, ctr_path, debian, signal, until};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -241,7 +240,8 @@ while True: signal.pause()
 fn the_terminal_outside_is_raw_meanwhile_and_then_exactly_as_it_was() {
     let host = Host::before();
     let kill = |n| move |pty: &mut Pty| signal(pty.pid, n);
-    let ends: &[(&str, Box<dyn Fn(&mut Pty)>, &[i32])] = &[
+    type End = Box<dyn Fn(&mut Pty)>;
+    let ends: &[(&str, End, &[i32])] = &[
         ("exit", Box::new(|pty| pty.enter("exit 4\n")), &[4]),
         ("it is killed", Box::new(|pty| pty.enter("kill -9 $$\n")), &[137]),
         ("SIGTERM", Box::new(kill(libc::SIGTERM)), &[143]),
@@ -322,6 +322,16 @@ fn the_container_killed_from_outside() {
     host.same();
 }
 
+/// A `sleep 1000` whose process group is the foreground one of its terminal.
+fn sleep_in_foreground() -> Option<std::path::PathBuf> {
+    let is_one = |path: &std::path::Path| -> Option<bool> {
+        let stat = fs::read_to_string(path.join("stat")).ok()?;
+        let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        Some(fs::read(path.join("cmdline")).ok()? == b"sleep\x001000\0" && fields[2] == fields[5])
+    };
+    fs::read_dir("/proc").unwrap().flatten().map(|e| e.path()).find(|p| is_one(p) == Some(true))
+}
+
 #[test]
 fn ctrl_c_reaches_the_foreground_process() {
     let host = Host::before();
@@ -331,19 +341,10 @@ fn ctrl_c_reaches_the_foreground_process() {
         pty.enter("echo st''arted; sleep 1000; echo ended with $?\n");
         pty.hear("started\r\n");
         // The shell starts it after the words: until it is the terminal's foreground group, Ctrl-C is for the shell.
-        let sleeping = || {
-            fs::read_dir("/proc").unwrap().flatten().find(|e| {
-                fs::read_to_string(e.path().join("stat")).is_ok_and(|s| {
-                    let s = s.rsplit_once(") ").map(|(_, s)| s.split(' ').map(str::to_owned).collect::<Vec<_>>());
-                    fs::read_to_string(e.path().join("cmdline")).is_ok_and(|c| c == "sleep\x001000\0")
-                        && s.is_some_and(|s| s[2] == s[5])
-                })
-            })
-        };
-        until("sleep in the foreground", sleeping);
+        until("sleep in the foreground", sleep_in_foreground);
         pty.enter([3]);
         // A shell says so, or gives up the line: then no sleep is left.
-        until("the end of sleep", || sleeping().is_none().then_some(()));
+        until("the end of sleep", || sleep_in_foreground().is_none().then_some(()));
         pty.hear("$ ");
         // One that handles it.
         pty.enter("sh -c 'trap \"echo caught; exit 7\" INT; echo wait''ing; while :; do sleep 0.01; done'; echo co''de $?\n");
@@ -392,18 +393,14 @@ fn job_control_works_in_bash() {
         );
         pty.enter("sleep 1000\n");
         // Ctrl-Z needs a foreground process that is there.
-        until("sleep", || {
-            fs::read_dir("/proc")
-                .unwrap()
-                .flatten()
-                .find(|e| fs::read_to_string(e.path().join("cmdline")).is_ok_and(|c| c == "sleep\x001000\0"))
-        });
+        until("sleep in the foreground", sleep_in_foreground);
         pty.enter([26]);
         pty.hear("Stopped");
         pty.hear("$ ");
         pty.enter("jobs; bg; fg\n");
         pty.hear("sleep 1000 &");
         pty.hear("sleep 1000\r\n");
+        until("sleep in the foreground again", sleep_in_foreground);
         pty.enter([3]);
         pty.hear("$ ");
         pty.enter("echo co''de $?; exit 8\n");

@@ -192,6 +192,9 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
     // SAFETY: no memory is involved.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL | libc::WNOHANG) } > 0 {}
     let _ = finished.send(());
+    // From here on nobody looks after orphans any more, so they shall not come.
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) };
     let hung = dog.join().unwrap();
     let text = |file: &mut File| {
         let mut bytes = Vec::new();
