@@ -417,13 +417,16 @@ fn connect(spec: &Spec, facts: &mut Facts, signals: OwnedFd, held: &mut Held) ->
             continue;
         }
         let (uid, gid) = owner_outside(facts);
-        let kind = sys::fstat(caller).doing("look at the standard descriptors", number)?.st_mode & k::S_IFMT;
+        let found = sys::fstat(caller).doing("look at the standard descriptors", number)?;
+        let kind = found.st_mode & k::S_IFMT;
+        // Devices of major number 1 are /dev/null and its like.
+        let maybe_terminal = kind == k::S_IFCHR && found.st_rdev >> 8 & 0xfff != 1;
         if kind == k::S_IFDIR {
             return Err(Error::usage(format_args!(
                 "descriptor {number} is a directory: through it the container would be outside of its root"
             )));
         }
-        if kind != k::S_IFCHR || !tty::is_terminal(caller) {
+        if !maybe_terminal || !tty::is_terminal(caller) {
             // So that /dev/stdout can be opened inside by who is not root. A nameless pipe is nobody's file; one with a
             // name, or any other file, is the caller's to give (CVE-2026-88265).
             if uid != 0 && sys::fs_magic(caller).is_ok_and(|magic| magic == PIPEFS_MAGIC) {

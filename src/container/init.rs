@@ -4,7 +4,7 @@
 //! ([`binary`]), so `/proc/1/exe` inside leads to nothing that could change the host's ctr (CVE-2019-5736).
 //!
 //! The command stays in our process group, which is the terminal's foreground group: Ctrl-C reaches it from the kernel,
-//! and what the kernel sent is not passed on a second time.
+//! and what the kernel sent is not passed on a second time (but for a hang-up, which comes to us alone).
 
 use std::ffi::CString;
 use std::io;
@@ -43,7 +43,9 @@ pub fn run(command: Vec<CString>, env: Vec<CString>) -> Result<u8> {
             _ => {}
         }
         while let Ok(Some(arrived)) = sys::next_signal(signals.as_fd()) {
-            if arrived.signal != libc::SIGCHLD && !arrived.by_kernel {
+            // A hang-up comes to the leader of the session, and that is us alone.
+            let shared = arrived.by_kernel && arrived.signal != libc::SIGHUP;
+            if arrived.signal != libc::SIGCHLD && !shared {
                 // It may have just ended; then SIGCHLD is next.
                 let _ = sys::pidfd_signal(born.pidfd.as_fd(), arrived.signal);
             }

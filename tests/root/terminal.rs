@@ -579,9 +579,12 @@ fn the_terminal_outside_goes_away() {
         &["-it", "--init", b, "sh", "-c", "echo up; exec sh"],
         &["-it", debian(), "bash", "-c", "echo up; exec bash --norc -i"],
         &["-it", b, "sh", "-c", "echo up; cat >/dev/null"],
-        &["-it", "--init", b, "sh", "-c", "echo up; exec sleep 1000"],
         &["-i", b, "sh", "-c", "echo up; cat >/dev/null"],
-    ] {
+    ]
+    .into_iter()
+    // A race between the kernel's hang-up and ctr's own: not seen at once.
+    .chain([&["-it", "--init", b, "sh", "-c", "echo up; exec sleep 1000"][..]; 30])
+    {
         let mut pty = Pty::run(words);
         pty.hear("up\r\n");
         let pid = pty.pid;
