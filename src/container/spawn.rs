@@ -31,7 +31,7 @@ use crate::{procfs, sys};
 const STACK: usize = 64 * 1024;
 
 /// How often, in milliseconds, we look whether somebody wants us to stop.
-const LOOK: u32 = 500;
+const LOOK: u32 = 2000;
 
 /// A process that has become the user's program.
 #[derive(Debug)]
