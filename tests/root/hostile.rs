@@ -16,7 +16,6 @@ use crate::tracer::{terminal, waiting, with_controlling_terminal};
 /// The program that tries what a shell cannot.
 fn probe() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/root/probe.c");
-    let source = if source.exists() { source } else { PathBuf::from("/work/main/tests/root/probe.c") };
     let binary = cache().join("probe");
     let made = |p: &Path| p.metadata().and_then(|m| m.modified()).ok();
     if made(&binary) < made(&source) {
@@ -397,7 +396,7 @@ fn our_own_file_cannot_be_changed_from_inside() {
     }
     let before = picture(&place.join("bin"));
     let bytes = fs::read(&own).unwrap();
-    let tries: [&[&str]; 12] = [
+    let tries: [&[&str]; 13] = [
         &["/proc/self/exe", "--version"],
         &["/proc/1/exe", "--version"],
         &["/proc/thread-self/exe", "--version"],
@@ -407,6 +406,7 @@ fn our_own_file_cannot_be_changed_from_inside() {
         &["ctr-init", "--", "probe", "exe", "/proc/1/exe"],
         &["ctr-init", "--", "probe", "exe", "/proc/self/exe"],
         &["ctr", "run", "--init", "/", "probe", "exe", "/proc/1/exe"],
+        &["ctr", "run", "-v/proc:/tmp", "/", "probe", "exe", "/tmp/1/exe"],
         &["evil", "--", "probe", "exe", "/proc/1/exe"],
         &["two", "probe", "exe", "/proc/1/exe"],
         &["three", "probe", "exe", "/proc/1/exe"],
@@ -440,6 +440,43 @@ fn our_own_file_cannot_be_changed_from_inside() {
         if mode.contains(&"--init") {
             assert_eq!(succeeded(done, &["read-open", "path-open"]), [""; 0], "{mode:?}");
         }
+    }
+    host.same();
+}
+
+/// The same where two containers see each other: one that runs ctr's own file, and goes on doing that, is looked at by another.
+#[test]
+fn our_own_file_cannot_be_changed_by_a_neighbour() {
+    let host = start();
+    let place = Scratch::new("neighbour");
+    let root = place.join("root");
+    let text = root_with_probe(&root);
+    within(Command::new("mkfifo").arg(root.join("pipe"))).code(0);
+    fs::create_dir(place.join("bin")).unwrap();
+    let own = place.join("bin/ctr");
+    fs::copy(ctr_path(), &own).unwrap();
+    let before = picture(&place.join("bin"));
+    for program in ["/proc/self/exe", "/proc/thread-self/exe"] {
+        let words = ["run", "--pid=host", &text, program, "run", "--env-file=/pipe", "/", "true"];
+        let first = Live::start(Command::new(&own).args(words));
+        // It is not there if ctr does not execute itself, which is well.
+        let inside = until("the first to run or to be refused", || {
+            let state = fs::read_to_string(format!("/proc/{}/stat", first.pid())).unwrap();
+            let ended = state.contains(") Z ");
+            let mut all = fs::read_dir("/proc").unwrap().flatten().map(|e| e.path());
+            let found = all.find(|p| {
+                let words = fs::read_to_string(p.join("cmdline")).unwrap_or_default();
+                words.contains("--env-file=/pipe") && !words.contains("--pid=host")
+            });
+            (ended || found.is_some()).then_some(found)
+        });
+        if let Some(path) = inside {
+            let exe = path.join("exe").display().to_string();
+            let done = within(Command::new(&own).args(["run", "--pid=host", &text, "probe", "exe", &exe])).code(0);
+            unchanged(&place.join("bin"), &before, &format!("{program}: {done:#?}"));
+        }
+        drop(first);
+        within(&mut ctr(["run", busybox(), "true"])).code(0);
     }
     host.same();
 }
