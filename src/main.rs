@@ -25,7 +25,7 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use error::{Error, Result, exit};
+use error::{Doing, Error, Result, exit};
 
 /// The command line as it came.
 fn arguments(count: c_int, words: *const *const c_char) -> Vec<OsString> {
@@ -66,6 +66,13 @@ fn run(words: &[OsString]) -> Result<u8> {
     let named = words.first().is_some_and(|name| name.as_bytes() == container::step::INIT.to_bytes());
     if named && sys::executed_by_descriptor() {
         return init(words.get(2..).unwrap_or_default());
+    }
+    if sys::euid() == 0 {
+        // A container's child shares our memory, and towards its end it has no more power than root in other containers, who
+        // may see it (--pid host); and a container may itself be what executes us. Nobody but the host's root may look into
+        // us, or reach our file through /proc/PID/exe (CVE-2016-9962, CVE-2019-5736). The command's exec ends that. Without
+        // root, id maps could not be written any more, and nobody gains anything.
+        sys::not_dumpable().doing("close our memory to others", "prctl")?;
     }
     let Some(verb) = words.get(1) else {
         cmd::print(&cli::overview())?;

@@ -51,12 +51,6 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     let ourselves_pid = std::process::id();
     let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;
     facts.parent = ourselves.as_raw_fd();
-    if sys::euid() == 0 {
-        // The child shares our memory, and towards its end it has no more power than root in other containers, who may
-        // see it (--pid host): nobody but the host's root may look into it (CVE-2016-9962). Its exec ends that. Without
-        // root, the id maps could not be written any more, and nobody gains anything.
-        sys::not_dumpable().doing("close our memory to others", "prctl")?;
-    }
     prepare(&spec, &mut facts, &mut held)?;
     let files = Files::create(&asked, &facts.id)?;
     if spec.host_pid {

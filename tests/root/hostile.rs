@@ -57,7 +57,9 @@ fn picture(top: &Path) -> BTreeMap<PathBuf, String> {
         let what = if m.is_symlink() {
             format!("{:?}", fs::read_link(&path))
         } else if m.is_file() && m.size() < 1 << 20 {
-            format!("{:?}", fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+            let bytes = fs::read(&path).unwrap_or_default();
+            format!("{} bytes {:?}", bytes.len(), String::from_utf8_lossy(&bytes[..bytes.len().min(40)]))
+                + &format!(" {:x}", bytes.iter().fold(5381_u64, |sum, b| sum.wrapping_mul(33) ^ u64::from(*b)))
         } else {
             format!("{} bytes", m.size())
         };
