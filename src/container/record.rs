@@ -154,7 +154,8 @@ impl State {
         for _ in 0..TRIES {
             match sys::mkdir(self.containers.as_fd(), &name, 0o700) {
                 Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
-                    let pid = read_value(&path.join("record"), "pid");
+                    let record = std::fs::read_to_string(path.join("record")).unwrap_or_default();
+                    let pid = value(&record, "pid");
                     let by = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
                     return Err(Error::usage(format_args!(
                         "the name {} is taken by a container that runs{by}: choose another with --name",
@@ -203,10 +204,9 @@ fn begin_record(dir: &OwnedFd) -> io::Result<OwnedFd> {
     sys::openat(dir.as_fd(), c"record.new", flags, 0o600)
 }
 
-/// The value of a key in a record, for messages.
-fn read_value(record: &Path, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(record).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ').map(str::to_owned))
+/// The value of a key in a record's text.
+fn value<'a>(record: &'a str, key: &str) -> Option<&'a str> {
+    record.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
 }
 
 /// The names in a directory, without `.` and `..`.
@@ -253,15 +253,14 @@ fn end_orphan(dir: &OwnedFd) {
     let found = || -> Option<OwnedFd> {
         let record = sys::openat(dir.as_fd(), c"record", k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0).ok()?;
         let text = String::from_utf8(procfs::read_all(record.as_fd(), 64 << 10).ok()?).ok()?;
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         if text.lines().next() != Some(VERSION) {
             return None;
         }
-        let pid = value("pid")?.parse().ok()?;
+        let pid = value(&text, "pid")?.parse().ok()?;
         // The descriptor first: what is read afterwards is about the process that it holds, or about none.
         let process = sys::pidfd_open(pid).ok()?;
         let now = identity(pid)?;
-        now.iter().all(|(key, is)| value(key) == Some(is)).then_some(process)
+        now.iter().all(|(key, is)| value(&text, key) == Some(is)).then_some(process)
     };
     if let Some(process) = found() {
         let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
@@ -320,9 +319,7 @@ impl Entry {
         let text = identity.iter().fold(String::new(), |text, (key, value)| text + &format!("{key} {value}\n"));
         let _ = sys::write_all(self.record.borrow().as_fd(), text.as_bytes());
     }
-}
 
-impl Entry {
     /// The container is gone, so is its record; and this process ends, which closes the rest.
     pub fn remove(self) {
         self.erase();
