@@ -23,9 +23,11 @@ pub struct Run {
     /// give the command a terminal
     #[argh(switch, short = 't')]
     pub tty: bool,
-    /// remove the container when it ends (today that always happens)
+    /// let it run in the background and print its id
+    #[argh(switch, short = 'd')]
+    pub detach: bool,
+    /// remove the container when it ends
     #[argh(switch)]
-    #[allow(dead_code)] // taken for scripts that have it; there are no other containers yet
     pub rm: bool,
     /// a name; one is made up otherwise
     #[argh(option, arg_name = "NAME")]
@@ -93,6 +95,42 @@ pub struct Run {
     /// size of /dev/shm (64m)
     #[argh(option, arg_name = "SIZE")]
     pub shm_size: Option<String>,
+    /// what to do when it ends: no (default), on-failure[:TIMES], always, unless-stopped
+    #[argh(option, arg_name = "POLICY")]
+    pub restart: Option<String>,
+    /// a label, for ps --filter and inspect
+    #[argh(option, short = 'l', arg_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// labels from a file, one a line
+    #[argh(option, arg_name = "FILE")]
+    pub label_file: Vec<String>,
+    /// what ctr stop sends (SIGTERM)
+    #[argh(option, arg_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// how many seconds ctr stop waits before it kills (10)
+    #[argh(option, arg_name = "SECONDS")]
+    pub stop_timeout: Option<String>,
+    /// a shell command inside that tells by exit code 0 that all is well
+    #[argh(option, arg_name = "COMMAND")]
+    pub health_cmd: Option<String>,
+    /// how long after one check the next begins (30s)
+    #[argh(option, arg_name = "DURATION")]
+    pub health_interval: Option<String>,
+    /// how long a check may take (30s)
+    #[argh(option, arg_name = "DURATION")]
+    pub health_timeout: Option<String>,
+    /// how many failures in a row make it unhealthy (3)
+    #[argh(option, arg_name = "N")]
+    pub health_retries: Option<String>,
+    /// how long after its start failures do not count (0s)
+    #[argh(option, arg_name = "DURATION")]
+    pub health_start_period: Option<String>,
+    /// max-size=SIZE (10m) and max-file=N (3): the log never takes more than both together
+    #[argh(option, arg_name = "KEY=VALUE")]
+    pub log_opt: Vec<String>,
+    /// keys that leave a terminal and let the container go on (ctrl-p,ctrl-q)
+    #[argh(option, arg_name = "KEYS")]
+    pub detach_keys: Option<String>,
     /// write the container's id to a new file
     #[argh(option, arg_name = "FILE")]
     pub cidfile: Option<String>,
@@ -108,6 +146,266 @@ pub struct Run {
     /// say every step and do nothing; needs no root
     #[argh(switch)]
     pub dry_run: bool,
+}
+
+/// Make a container that ctr start runs
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "create", help_triggers("--help"))]
+pub struct Create {}
+
+/// Start containers that were made, or have ended
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "start", help_triggers("--help"))]
+pub struct Start {
+    /// show its output, pass signals on, exit as it does
+    #[argh(switch, short = 'a')]
+    pub attach: bool,
+    /// the same, with standard input
+    #[argh(switch, short = 'i')]
+    pub interactive: bool,
+    /// keys that leave a terminal and let the container go on (ctrl-p,ctrl-q)
+    #[argh(option, arg_name = "KEYS")]
+    pub detach_keys: Option<String>,
+    /// instead of named ones, all whose --restart says that they come back after a reboot
+    #[argh(switch)]
+    pub restart_policy: bool,
+}
+
+/// End containers: their stop signal, and SIGKILL if that does not do it in time
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "stop", help_triggers("--help"))]
+pub struct Stop {
+    /// seconds to wait before it is killed; -1 for ever (10, or as --stop-timeout said)
+    #[argh(option, short = 't', arg_name = "SECONDS")]
+    pub time: Option<String>,
+    /// the signal (SIGTERM, or as --stop-signal said)
+    #[argh(option, short = 's', arg_name = "SIGNAL")]
+    pub signal: Option<String>,
+}
+
+/// Send containers a signal
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "kill", help_triggers("--help"))]
+pub struct Kill {
+    /// which one (SIGKILL)
+    #[argh(option, short = 's', arg_name = "SIGNAL")]
+    pub signal: Option<String>,
+}
+
+/// Stop containers and start them again
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "restart", help_triggers("--help"))]
+pub struct Restart {
+    /// seconds to wait before it is killed; -1 for ever (10, or as --stop-timeout said)
+    #[argh(option, short = 't', arg_name = "SECONDS")]
+    pub time: Option<String>,
+    /// the signal (SIGTERM, or as --stop-signal said)
+    #[argh(option, short = 's', arg_name = "SIGNAL")]
+    pub signal: Option<String>,
+}
+
+/// Remove containers, with what they wrote and their logs
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "rm", help_triggers("--help"))]
+pub struct Rm {
+    /// running ones too: they are killed
+    #[argh(switch, short = 'f')]
+    pub force: bool,
+    /// with their nameless volumes (there are none yet)
+    #[argh(switch, short = 'v')]
+    #[allow(dead_code)] // taken for scripts that have it
+    pub volumes: bool,
+}
+
+/// List containers
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "ps", help_triggers("--help"))]
+pub struct Ps {
+    /// those that do not run too
+    #[argh(switch, short = 'a')]
+    pub all: bool,
+    /// ids alone
+    #[argh(switch, short = 'q')]
+    pub quiet: bool,
+    /// nothing is cut short
+    #[argh(switch)]
+    pub no_trunc: bool,
+    /// only those that match: name=, id=, status=, label=, exited=, health=, ancestor=, before=, since=
+    #[argh(option, short = 'f', arg_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// table, json, or a template such as '{{.Names}} {{.Status}}'
+    #[argh(option, arg_name = "FORMAT")]
+    pub format: Option<String>,
+    /// the last N that were made, whatever they do
+    #[argh(option, short = 'n', arg_name = "N")]
+    pub last: Option<String>,
+    /// the last one that was made
+    #[argh(switch, short = 'l')]
+    pub latest: bool,
+    /// how much each has written
+    #[argh(switch, short = 's')]
+    pub size: bool,
+}
+
+/// Say everything about containers, as JSON
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "inspect", help_triggers("--help"))]
+pub struct Inspect {
+    /// json, or a template such as '{{.State.Pid}}'
+    #[argh(option, short = 'f', arg_name = "FORMAT")]
+    pub format: Option<String>,
+    /// with how much it has written
+    #[argh(switch, short = 's')]
+    pub size: bool,
+    /// container: what Docker takes here
+    #[argh(option, arg_name = "container")]
+    pub r#type: Option<String>,
+}
+
+/// Show what a container has written to its standard output and error (kept within --log-opt max-size=10m, max-file=3)
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "logs", help_triggers("--help"))]
+pub struct Logs {
+    /// go on until the container ends
+    #[argh(switch, short = 'f')]
+    pub follow: bool,
+    /// only the last N lines (all)
+    #[argh(option, short = 'n', arg_name = "N")]
+    pub tail: Option<String>,
+    /// only what is later: a time (2026-11-22T10:00:00Z), or how long ago (10m)
+    #[argh(option, arg_name = "TIME")]
+    pub since: Option<String>,
+    /// only what is earlier
+    #[argh(option, arg_name = "TIME")]
+    pub until: Option<String>,
+    /// each line with its time
+    #[argh(switch, short = 't')]
+    pub timestamps: bool,
+}
+
+/// Run another command in a container that runs
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "exec", help_triggers("--help"))]
+pub struct Exec {
+    /// let it run in the background
+    #[argh(switch, short = 'd')]
+    pub detach: bool,
+    /// keep standard input open
+    #[argh(switch, short = 'i')]
+    pub interactive: bool,
+    /// give the command a terminal
+    #[argh(switch, short = 't')]
+    pub tty: bool,
+    /// set an environment variable, or pass on ctr's own (KEY)
+    #[argh(option, short = 'e', arg_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// a file of environment variables, one a line
+    #[argh(option, arg_name = "FILE")]
+    pub env_file: Vec<String>,
+    /// where the command starts (as the container's own)
+    #[argh(option, short = 'w', arg_name = "DIR")]
+    pub workdir: Option<String>,
+    /// whom it runs as: name, uid, name:group or uid:gid (as the container's own)
+    #[argh(option, short = 'u', arg_name = "USER")]
+    pub user: Option<String>,
+    /// with all capabilities that there are
+    #[argh(switch)]
+    pub privileged: bool,
+}
+
+/// Take part in a running container's input and output
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "attach", help_triggers("--help"))]
+pub struct Attach {
+    /// keys that leave it and let it go on (ctrl-p,ctrl-q)
+    #[argh(option, arg_name = "KEYS")]
+    pub detach_keys: Option<String>,
+    /// its output alone
+    #[argh(switch)]
+    pub no_stdin: bool,
+    /// whether signals are passed on (true)
+    #[argh(option, arg_name = "true|false")]
+    pub sig_proxy: Option<String>,
+}
+
+/// Wait until containers end, and print their exit codes
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "wait", help_triggers("--help"))]
+pub struct Wait {}
+
+/// List the processes of a container
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "top", help_triggers("--help"))]
+pub struct Top {}
+
+/// Freeze all processes of containers
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "pause", help_triggers("--help"))]
+pub struct Pause {}
+
+/// Let them go on
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "unpause", help_triggers("--help"))]
+pub struct Unpause {}
+
+/// Give a container another name
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "rename", help_triggers("--help"))]
+pub struct Rename {}
+
+/// Copy files out of a container or into it; - is a tar stream
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "cp", help_triggers("--help"))]
+pub struct Cp {
+    /// keep users and groups
+    #[argh(switch, short = 'a')]
+    pub archive: bool,
+    /// follow the link that the source is
+    #[argh(switch, short = 'L')]
+    pub follow_link: bool,
+    /// no word about what was copied
+    #[argh(switch, short = 'q')]
+    #[allow(dead_code)] // ctr says nothing anyway
+    pub quiet: bool,
+}
+
+/// Remove all containers that do not run
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "prune", help_triggers("--help"))]
+pub struct Prune {
+    /// without asking
+    #[argh(switch, short = 'f')]
+    pub force: bool,
+    /// only those that match: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[argh(option, arg_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+}
+
+/// Say what ctr is, where it keeps things and how many containers there are
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "info", help_triggers("--help"))]
+pub struct Info {
+    /// json, or a template such as '{{.Containers}}'
+    #[argh(option, short = 'f', arg_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// Follow what happens to containers: create, start, die, oom, stop, …
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "events", help_triggers("--help"))]
+pub struct Events {
+    /// begin with what happened since then: a time, or how long ago (10m)
+    #[argh(option, arg_name = "TIME")]
+    pub since: Option<String>,
+    /// end then
+    #[argh(option, arg_name = "TIME")]
+    pub until: Option<String>,
+    /// only those that match: container=, event=, label=
+    #[argh(option, short = 'f', arg_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// json, or a template such as '{{.Action}}'
+    #[argh(option, arg_name = "FORMAT")]
+    pub format: Option<String>,
 }
 
 /// Say what this machine can do for containers, what is missing, what that costs and what to do
@@ -128,14 +426,50 @@ pub struct Verb {
     pub name: &'static str,
     /// What follows the options, for the usage line.
     pub operands: &'static str,
+    /// From the first plain word on everything belongs to a command; otherwise options may come after operands too.
+    pub command: bool,
     /// Its options.
     pub info: fn() -> CommandInfoWithArgs,
 }
 
+const fn verb(name: &'static str, operands: &'static str, info: fn() -> CommandInfoWithArgs) -> Verb {
+    Verb { name, operands, command: false, info }
+}
+
+const fn with_command(name: &'static str, operands: &'static str, info: fn() -> CommandInfoWithArgs) -> Verb {
+    Verb { name, operands, command: true, info }
+}
+
+/// `create` takes what `run` takes.
+pub fn create_info() -> CommandInfoWithArgs {
+    let (run, create) = (Run::get_args_info(), Create::get_args_info());
+    CommandInfoWithArgs { name: create.name, description: create.description, ..run }
+}
+
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 2] = [
-    Verb { name: "run", operands: "ROOT COMMAND [ARG…]", info: Run::get_args_info },
-    Verb { name: "doctor", operands: "", info: Doctor::get_args_info },
+pub const VERBS: [Verb; 22] = [
+    with_command("run", "ROOT COMMAND [ARG…]", Run::get_args_info),
+    with_command("create", "ROOT COMMAND [ARG…]", create_info),
+    verb("start", "CONTAINER…", Start::get_args_info),
+    verb("stop", "CONTAINER…", Stop::get_args_info),
+    verb("restart", "CONTAINER…", Restart::get_args_info),
+    verb("kill", "CONTAINER…", Kill::get_args_info),
+    verb("rm", "CONTAINER…", Rm::get_args_info),
+    verb("ps", "", Ps::get_args_info),
+    verb("inspect", "CONTAINER…", Inspect::get_args_info),
+    verb("logs", "CONTAINER", Logs::get_args_info),
+    with_command("exec", "CONTAINER COMMAND [ARG…]", Exec::get_args_info),
+    verb("attach", "CONTAINER", Attach::get_args_info),
+    verb("wait", "CONTAINER…", Wait::get_args_info),
+    with_command("top", "CONTAINER [PS-OPTION…]", Top::get_args_info),
+    verb("pause", "CONTAINER…", Pause::get_args_info),
+    verb("unpause", "CONTAINER…", Unpause::get_args_info),
+    verb("rename", "CONTAINER NAME", Rename::get_args_info),
+    verb("cp", "CONTAINER:PATH PATH|- (or PATH|- CONTAINER:PATH)", Cp::get_args_info),
+    verb("prune", "", Prune::get_args_info),
+    verb("events", "", Events::get_args_info),
+    verb("info", "", Info::get_args_info),
+    verb("doctor", "", Doctor::get_args_info),
 ];
 
 /// A command line taken apart: the options for argh, and the operands as the bytes they were.
@@ -150,7 +484,7 @@ pub struct Line {
 }
 
 /// Splits the words after a verb. Does what argh does not.
-pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
+pub fn split(info: &CommandInfoWithArgs, words: &[OsString], command: bool) -> Result<Line> {
     let mut found: Vec<(usize, Option<String>)> = Vec::new();
     let mut words = words.iter();
     let mut operands = Vec::new();
@@ -159,6 +493,9 @@ pub fn split(info: &CommandInfoWithArgs, words: &[OsString]) -> Result<Line> {
         let bytes = word.as_bytes();
         if bytes == b"--" || !bytes.starts_with(b"-") || bytes == b"-" {
             operands.extend((bytes != b"--").then(|| word.clone()));
+            if !command && bytes != b"--" {
+                continue;
+            }
             operands.extend(words.by_ref().cloned());
             break;
         }
@@ -326,7 +663,8 @@ mod tests {
     use super::*;
 
     fn line(words: &[&str]) -> Result<Line> {
-        split(&Run::get_args_info(), &words.iter().map(OsString::from).collect::<Vec<_>>())
+        let words: Vec<_> = words.iter().map(OsString::from).collect();
+        split(&Run::get_args_info(), &words, true)
     }
 
     fn options(words: &[&str]) -> Vec<String> {

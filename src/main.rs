@@ -10,13 +10,16 @@
 
 mod arena;
 mod caps;
+mod cgroup;
 mod cli;
+mod clock;
 mod cmd;
 mod container;
 mod error;
 mod idmap;
 mod names;
 mod procfs;
+mod signals;
 mod sys;
 mod tty;
 mod user;
@@ -85,6 +88,18 @@ fn run(words: &[OsString]) -> Result<u8> {
             cmd::print(concat!("ctr ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| 0)
         }
         Some("run") => cmd::run::run(rest),
+        Some("create") => cmd::run::create(rest),
+        Some("start") => cmd::start::start(rest),
+        Some("restart") => cmd::start::restart(rest),
+        Some("stop") => cmd::end::stop(rest),
+        Some("kill") => cmd::end::kill(rest),
+        Some("rm") => cmd::end::rm(rest),
+        Some("rename") => cmd::end::rename(rest),
+        Some("pause") => cmd::pause::pause(rest),
+        Some("unpause") => cmd::pause::unpause(rest),
+        Some("attach") => cmd::attach::attach(rest),
+        Some("wait") => cmd::attach::wait(rest),
+        Some("exec") => cmd::exec::exec(rest, words),
         Some("doctor") => cmd::doctor::run(rest),
         _ => {
             let verb = verb.to_string_lossy();

@@ -31,21 +31,32 @@ pub fn read(dir: BorrowedFd, path: &CStr) -> io::Result<Vec<u8>> {
 
 /// Everything that a descriptor yields, but no more than `most` bytes (EFBIG).
 pub fn read_all(file: BorrowedFd, most: usize) -> io::Result<Vec<u8>> {
-    let mut all = vec![0; 4096];
-    let mut used = 0;
+    // By way of the stack: most of these files are small, and what is taken from the arena stays taken.
+    let mut piece = [0u8; 4096];
+    let mut all = Vec::new();
     loop {
-        match sys::read(file, &mut all[used..])? {
-            0 => break,
-            n => used += n,
+        let n = sys::read(file, &mut piece)?;
+        if n == 0 {
+            return Ok(all);
         }
-        if used > most {
+        all.extend_from_slice(piece.get(..n).unwrap_or_default());
+        if all.len() > most {
             return Err(io::Error::from_raw_os_error(libc::EFBIG));
         }
-        if used == all.len() {
-            all.resize(used * 2, 0);
-        }
     }
-    all.truncate(used);
+}
+
+/// Everything in a regular file of this size, which needs no second look for its end; more than that if it has grown.
+pub fn read_sized(file: BorrowedFd, size: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut piece = [0u8; 4096];
+    if size == 0 || size >= piece.len() as u64 {
+        return read_all(file, most);
+    }
+    let n = sys::read(file, &mut piece)?;
+    let mut all = piece.get(..n).unwrap_or_default().to_vec();
+    if n as u64 != size {
+        all.extend(read_all(file, most)?);
+    }
     Ok(all)
 }
 

@@ -16,7 +16,8 @@ use linux_raw_sys::prctl as pr;
 use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
 
 pub use rootfs::sys::{
-    CWD, borrow, check, fs_magic, fstat, getdents, mkdir, openat, read, rename, unlink, write, write_all,
+    CWD, borrow, check, chown, fs_magic, fstat, getdents, mkdir, openat, read, rename, rewind, unlink, write,
+    write_all,
 };
 
 fn at(fd: BorrowedFd) -> usize {
@@ -57,7 +58,7 @@ pub fn no_new_privs() -> io::Result<()> {
     prctl(pr::PR_SET_NO_NEW_PRIVS, 1).map(drop)
 }
 
-/// The signal we get when the thread that made us dies. `PR_SET_PDEATHSIG`.
+/// The signal we get when the thread that made us dies; 0 for none. `PR_SET_PDEATHSIG`.
 ///
 /// Quirk: a change of user or group ids clears it, so it comes after those.
 pub fn parent_death_signal(signal: i32) -> io::Result<()> {
@@ -414,6 +415,31 @@ pub fn now() -> u64 {
     time[0].wrapping_mul(1_000_000_000).wrapping_add(time[1])
 }
 
+/// The time of day: seconds since 1970 UTC, and nanoseconds of the second. `clock_gettime(2)`: cannot fail.
+pub fn wall_clock() -> (i64, u32) {
+    let mut time = [0i64; 2];
+    // SAFETY: struct timespec is two 64-bit numbers, which the kernel writes.
+    unsafe { syscall2(k::__NR_clock_gettime as usize, libc::CLOCK_REALTIME as usize, time.as_mut_ptr() as usize) };
+    (time[0], time[1] as u32)
+}
+
+/// A descriptor that tells what happens to files, non-blocking. `inotify_init1(2)`, Linux 2.6.27. EMFILE when the user
+/// has too many of them (`/proc/sys/fs/inotify/max_user_instances`).
+pub fn inotify_init() -> io::Result<OwnedFd> {
+    let flags = k::O_CLOEXEC | k::O_NONBLOCK;
+    // SAFETY: no pointers.
+    check(unsafe { syscall1(k::__NR_inotify_init1 as usize, flags as usize) }).map(owned)
+}
+
+/// Watches what is at `path` for the events in `mask` (`IN_*`); a link is followed. `inotify_add_watch(2)`. ENOSPC when
+/// the user watches too much (`/proc/sys/fs/inotify/max_user_watches`). The answer is the watch's number in events.
+pub fn inotify_add_watch(inotify: BorrowedFd, path: &CStr, mask: u32) -> io::Result<i32> {
+    // SAFETY: the path is NUL-terminated, outlives the call, and is only read.
+    let r =
+        unsafe { syscall3(k::__NR_inotify_add_watch as usize, at(inotify), path.as_ptr() as usize, mask as usize) };
+    check(r).map(|watch| watch as i32)
+}
+
 /// A pair of connected sockets to pass descriptors through. `socketpair(2)`.
 pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0i32; 2];
@@ -684,4 +710,202 @@ pub fn executed_by_descriptor() -> bool {
     // SAFETY: as for told(); AT_EXECFN is a NUL-terminated string at the top of the stack, there for good.
     let name = unsafe { CStr::from_ptr(libc::getauxval(libc::AT_EXECFN) as *const c_char) };
     name.to_bytes().starts_with(b"/dev/fd/")
+}
+
+/// A second process that goes on from here, with a copy of our memory; the child gets None, the parent a descriptor of the
+/// child and its number. `clone3(2)` without a stack of its own is fork(2). Signal handlers are the default ones in it.
+///
+/// Only for a process with one thread. The child has copies of all descriptors, and what they lock.
+pub fn fork() -> io::Result<Option<(OwnedFd, u32)>> {
+    let mut pidfd: RawFd = -1;
+    let args = k::clone_args {
+        flags: u64::from(k::CLONE_PIDFD) | k::CLONE_CLEAR_SIGHAND,
+        pidfd: ptr::from_mut(&mut pidfd) as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    // SAFETY: without CLONE_VM the child has memory of its own; the structure is only read, but for the pidfd, which is
+    // written in the parent alone.
+    let r = unsafe { syscall2(k::__NR_clone3 as usize, ptr::from_ref(&args) as usize, size_of_val(&args)) };
+    let pid = check(r)? as u32;
+    Ok((pid != 0).then(|| (owned(pidfd as usize), pid)))
+}
+
+/// Enters all these namespaces (`CLONE_NEW*`) of the process behind the pidfd at once, or none of them. A pid namespace is
+/// entered by the children made afterwards. `setns(2)` with a pidfd, Linux 5.8.
+pub fn enter_namespaces(process: BorrowedFd, which: u32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_setns as usize, at(process), which as usize) }).map(drop)
+}
+
+/// Which namespaces are others than ours, is asked of `/proc/PID/ns`; this asks whether two open files are the same one.
+pub fn same_file(one: BorrowedFd, other: BorrowedFd) -> io::Result<bool> {
+    let (one, other) = (fstat(one)?, fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// `sockaddr_un` for a short name relative to the working directory (unix(7)).
+fn unix_address(name: &CStr) -> io::Result<([u8; 110], usize)> {
+    let mut address = [0u8; 110];
+    address[..2].copy_from_slice(&(libc::AF_UNIX as u16).to_ne_bytes());
+    let bytes = name.to_bytes_with_nul();
+    let room = address.get_mut(2..2 + bytes.len()).ok_or(io::Error::from_raw_os_error(libc::ENAMETOOLONG))?;
+    room.copy_from_slice(bytes);
+    Ok((address, 2 + bytes.len()))
+}
+
+fn seqpacket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_socket as usize, libc::AF_UNIX as usize, kind as usize, 0) }).map(owned)
+}
+
+/// A socket of whole messages that listens under a name in the working directory, non-blocking. `bind(2)`, `listen(2)`.
+pub fn listen_at(name: &CStr) -> io::Result<OwnedFd> {
+    let socket = seqpacket()?;
+    let (address, length) = unix_address(name)?;
+    // SAFETY: the address is a sockaddr_un of that length, and is only read.
+    check(unsafe {
+        syscall3(k::__NR_bind as usize, socket.as_raw_fd() as usize, address.as_ptr() as usize, length)
+    })?;
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_listen as usize, socket.as_raw_fd() as usize, 64) })?;
+    Ok(socket)
+}
+
+/// Connects with a socket that listens under a name in the working directory; non-blocking. ECONNREFUSED if nobody listens,
+/// EAGAIN if too many wait. `connect(2)`.
+pub fn connect_to(name: &CStr) -> io::Result<OwnedFd> {
+    let socket = seqpacket()?;
+    let (address, length) = unix_address(name)?;
+    // SAFETY: the address is a sockaddr_un of that length, and is only read.
+    check(unsafe {
+        syscall3(k::__NR_connect as usize, socket.as_raw_fd() as usize, address.as_ptr() as usize, length)
+    })?;
+    Ok(socket)
+}
+
+/// The next connection, non-blocking. `accept4(2)`.
+pub fn accept(socket: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: null pointers: nobody wants to know the address.
+    check(unsafe { syscall4(k::__NR_accept4 as usize, at(socket), 0, 0, flags as usize) }).map(owned)
+}
+
+/// Two connected sockets of whole messages, non-blocking. `socketpair(2)`.
+pub fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0i32; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the kernel writes two numbers, which are ours alone from then on.
+    let r = unsafe {
+        syscall4(k::__NR_socketpair as usize, libc::AF_UNIX as usize, kind as usize, 0, ends.as_mut_ptr() as usize)
+    };
+    check(r)?;
+    Ok((owned(ends[0] as usize), owned(ends[1] as usize)))
+}
+
+/// Sends one message, whole or not at all. EAGAIN if there is no room, EPIPE if nobody is there. `sendto(2)`.
+pub fn send(socket: BorrowedFd, message: &[u8]) -> io::Result<()> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: pointer and length are of one slice, which is only read; there is no address.
+    check(unsafe {
+        syscall6(k::__NR_sendto as usize, at(socket), message.as_ptr() as usize, message.len(), flags as usize, 0, 0)
+    })
+    .map(drop)
+}
+
+/// The next message; 0 at the end. EAGAIN if there is none yet. `recvfrom(2)`.
+pub fn receive(socket: BorrowedFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are of one slice that we hold exclusively; nobody wants to know the address.
+    check(unsafe {
+        syscall6(
+            k::__NR_recvfrom as usize,
+            at(socket),
+            into.as_mut_ptr() as usize,
+            into.len(),
+            libc::MSG_DONTWAIT as usize,
+            0,
+            0,
+        )
+    })
+}
+
+/// What was written to this file is on the disk when this returns. `fdatasync(2)`.
+pub fn sync(file: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall1(k::__NR_fdatasync as usize, at(file)) }).map(drop)
+}
+
+/// Renames within a directory; EEXIST if the new name is taken. `renameat2(2)`, `RENAME_NOREPLACE`.
+pub fn rename_new(dir: BorrowedFd, from: &CStr, to: &CStr) -> io::Result<()> {
+    let (from, to) = (from.as_ptr() as usize, to.as_ptr() as usize);
+    let flags = k::RENAME_NOREPLACE as usize;
+    // SAFETY: both names are NUL-terminated and only read.
+    check(unsafe { syscall5(k::__NR_renameat2 as usize, at(dir), from, at(dir), to, flags) }).map(drop)
+}
+
+/// `ftruncate(2)`.
+pub fn truncate(file: BorrowedFd, length: u64) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_ftruncate as usize, at(file), length as usize) }).map(drop)
+}
+
+/// `flock(2)` shared, without waiting: EWOULDBLOCK if somebody holds the file exclusively.
+pub fn lock_shared(fd: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_flock as usize, at(fd), (libc::LOCK_SH | libc::LOCK_NB) as usize) }).map(drop)
+}
+
+/// Gives the kernel back whole pages of this range, but for those around one address. `madvise(2)`, `MADV_DONTNEED`.
+fn give_back(start: usize, end: usize, but: usize) {
+    /// The code that comes next may be in this page or the next one.
+    const PAGES: usize = 2 * 4096;
+    let here = but & !4095;
+    for (start, end) in [(start, end.min(here)), (start.max(here + PAGES), end)] {
+        let (first, last) = (start.next_multiple_of(4096), end & !4095);
+        if first < last {
+            // SAFETY: only called with the program's own code and constants, which nobody has written to, so that the pages
+            // come back from the file as they were; and with stack that nothing refers to.
+            unsafe { syscall3(k::__NR_madvise as usize, first, last - first, libc::MADV_DONTNEED as usize) };
+        }
+    }
+}
+
+/// Waits as [`poll`] does, for long: the pages of the program's code and constants, and of the stack that earlier calls have
+/// used, are given back before. A process that only sleeps then holds next to nothing; what it needs when it wakes up comes
+/// back from the page cache.
+#[inline(never)]
+pub fn sleep_lightly(fds: &mut [PollFd], timeout: i32) -> io::Result<usize> {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static __init_array_start: u8;
+    }
+    // SAFETY: only the addresses of the linker's symbols are taken.
+    let start = ptr::from_ref(unsafe { &__executable_start }) as usize;
+    // SAFETY: as above. The constants end where the first writable section begins.
+    let end = ptr::from_ref(unsafe { &__init_array_start }) as usize;
+    let here = sleep_lightly as fn(&mut [PollFd], i32) -> io::Result<usize> as usize;
+    let on_stack = ptr::from_ref(&start) as usize;
+    // Well below all that is in use, the part that the kernel may write to before a signal handler (there are none) included.
+    give_back(on_stack - (256 << 10), on_stack - 8192, 0);
+    give_back(start, end, here);
+    // SAFETY: pointer and length are of one slice that we hold exclusively.
+    check(unsafe { syscall3(k::__NR_poll as usize, fds.as_mut_ptr() as usize, fds.len(), timeout as usize) })
+}
+
+/// Gives back memory that was used and will not be read again before it is written anew.
+pub fn forget_content<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
+    let start = memory.as_mut_ptr() as usize;
+    let (first, last) = (start.next_multiple_of(4096), (start + size_of_val(memory)) & !4095);
+    if first < last {
+        // SAFETY: the whole pages of a slice that we hold exclusively, and whose content counts as not initialised.
+        unsafe { syscall3(k::__NR_madvise as usize, first, last - first, libc::MADV_DONTNEED as usize) };
+    }
 }

@@ -38,10 +38,11 @@ fn text_in(root: BorrowedFd, path: &CStr) -> Result<String> {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(Vec::new()),
             opened => opened?,
         };
-        if sys::fstat(file.as_fd())?.st_mode & k::S_IFMT != k::S_IFREG {
+        let stat = sys::fstat(file.as_fd())?;
+        if stat.st_mode & k::S_IFMT != k::S_IFREG {
             return Err(io::Error::other("not a regular file"));
         }
-        procfs::read_all(file.as_fd(), MOST)
+        procfs::read_sized(file.as_fd(), stat.st_size as u64, MOST)
     };
     let bytes = read().doing("look the user up", path.to_string_lossy())?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

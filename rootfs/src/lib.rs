@@ -6,14 +6,16 @@
 //! message all tell the same story.
 //!
 //! Layers, lowest first: [`sys`] (one system call each), [`path`] (names resolved inside a root), [`mod@dev`] and
-//! [`mounts`] (what `/dev` needs; what the kernel says is mounted), [`op`] (the operations).
+//! [`mounts`] (what `/dev` needs; what the kernel says is mounted), [`remove`] (the end of a tree), [`op`] (the operations).
 #![deny(unsafe_code)]
 
 pub mod dev;
 pub mod mounts;
 pub mod op;
 pub mod path;
+pub mod remove;
 pub mod sys;
+pub mod usage;
 
 pub use op::{Op, Slot, Trees};
 pub use path::InRoot;

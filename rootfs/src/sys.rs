@@ -220,6 +220,40 @@ pub fn rename(dir: BorrowedFd, from: &CStr, to: &CStr) -> io::Result<()> {
     check(unsafe { syscall4(k::__NR_renameat as usize, at(dir), text(from), at(dir), text(to)) }).map(drop)
 }
 
+/// `renameat(2)` from one directory to another.
+pub fn rename_between(from_dir: BorrowedFd, from: &CStr, to_dir: BorrowedFd, to: &CStr) -> io::Result<()> {
+    // SAFETY: as for mount().
+    check(unsafe { syscall4(k::__NR_renameat as usize, at(from_dir), text(from), at(to_dir), text(to)) }).map(drop)
+}
+
+/// Back to the front of a directory, to read its names again. `lseek(2)`.
+pub fn rewind(dir: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_lseek as usize, at(dir), 0, 0) }).map(drop)
+}
+
+/// Permissions of what is at `path`, which must be no link (ELOOP, ENOTDIR): it is opened as a place first, and changed
+/// through that. `fchmodat(2)` by `/proc/self/fd` would need procfs, `fchmodat2` Linux 6.6; so a directory is assumed.
+pub fn chmod_no_follow(dir: BorrowedFd, path: &CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: as for mount().
+    let r = unsafe {
+        syscall4(k::__NR_fchmodat2 as usize, at(dir), text(path), mode as usize, k::AT_SYMLINK_NOFOLLOW as usize)
+    };
+    match check(r) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            let stat = openat(dir, path, k::O_PATH | k::O_NOFOLLOW, 0)
+                .and_then(|place| fstat(std::os::fd::AsFd::as_fd(&place)))?;
+            if stat.st_mode & k::S_IFMT != k::S_IFDIR {
+                return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+            }
+            // until 6.6: a link put here in between would be followed, by an ordinary user in a tree of his own.
+            // SAFETY: as for mount().
+            check(unsafe { syscall3(k::__NR_fchmodat as usize, at(dir), text(path), mode as usize) }).map(drop)
+        }
+        done => done.map(drop),
+    }
+}
+
 /// `write(2)`, once.
 pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are of one slice, which is only read.

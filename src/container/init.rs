@@ -33,6 +33,8 @@ pub fn run(command: Vec<CString>, env: Vec<CString>) -> Result<u8> {
         inner: vec![step("fork", "the command's process", vec![]), step("exec", "the command", exec)],
         slots: 0,
         map: None,
+        group: None,
+        lasting: false,
     };
     let born = spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(()))?;
     loop {

@@ -2,12 +2,22 @@
 //! ([`spawn`], [`child`]), who stays (`supervise` outside, `init` inside), and what is remembered ([`record`]).
 
 pub mod child;
+pub mod client;
+pub mod control;
+pub mod enter;
+pub mod facts;
 pub mod fault;
+pub mod halt;
 pub mod init;
+pub mod journal;
+pub mod layer;
+pub mod log;
 pub mod plan;
 pub mod record;
 pub mod spawn;
 pub mod spec;
 pub mod step;
+pub mod streams;
 pub mod supervise;
+pub mod supervisor;
 pub mod trace;

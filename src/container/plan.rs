@@ -64,6 +64,16 @@ pub struct HostMount {
     pub gid: u32,
 }
 
+/// Where the container's writes go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// To a tmpfs of its own, which is gone when the container stops.
+    Memory,
+    /// To this directory, in which there are `upper`, `work`, and for each host mount `upperN` and `workN`. What is in it
+    /// was written by the container itself the last time: it is trusted no more than an image.
+    Dir(PathBuf),
+}
+
 /// What was found out about the machine and the root before planning.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -87,8 +97,16 @@ pub struct Facts {
     pub terminal: Option<(RawFd, Option<k::winsize>)>,
     /// Every id of the caller is root's, and there is no user namespace: root inside needs no change of ids.
     pub caller_is_root: bool,
-    /// The command may not start before the parent has written a file (`--pidfile`).
+    /// Where its writes go.
+    pub layer: Layer,
+    /// The command may not start before the parent has written a file (`--pidfile`, or the record of one that outlives it).
     pub awaits_parent: bool,
+    /// It goes on when the parent dies.
+    pub outlives: bool,
+    /// The v2 control group that it is born in.
+    pub birthplace: Option<RawFd>,
+    /// The doors of the v1 control groups that it joins.
+    pub doors: Vec<RawFd>,
     /// The parent's own pidfd.
     pub parent: RawFd,
     /// ctr's own binary, for `--init`.
@@ -112,6 +130,10 @@ pub struct Plan {
     pub slots: usize,
     /// The id map that the parent writes, if there is a user namespace.
     pub map: Option<IdMap>,
+    /// The control group that it is born in.
+    pub group: Option<RawFd>,
+    /// Who makes it stays for long, and holds on to no memory that is not needed.
+    pub lasting: bool,
 }
 
 /// The default search path, as Docker sets it.
@@ -146,7 +168,8 @@ const SHM: Slot = 4;
 const DEV: Slot = 5;
 const ETC: Slot = 6;
 const DEVICES: Slot = ETC + 3;
-const FIRST_HOST: Slot = DEVICES + rootfs::dev::NODES.len();
+const LAYER: Slot = DEVICES + rootfs::dev::NODES.len();
+const FIRST_HOST: Slot = LAYER + 1;
 
 /// What holds for a directory that is the root itself (an overlay of ours is mounted that way).
 const WRITABLE: Rules = Rules { read_only: false, no_devices: true, slave: false };
@@ -196,9 +219,18 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     };
     let enter = |root: &CStr| step("enter", "the new root, not yet ours", vec![tree(Tree::Enter(root.into()))]);
     let mut aside = Vec::new();
+    // A cgroup namespace begins where its first process is at that moment, which for clone3 is where the *parent* is: so it
+    // comes after the groups. In v1 a process joins them itself, by descriptors of the host's.
+    let grouped = facts.birthplace.is_some() || !facts.doors.is_empty();
+    let join_groups = grouped.then(|| {
+        let mut ops: Vec<Op> = facts.doors.iter().map(|door| Op::Join(*door)).collect();
+        ops.push(Op::CgroupNamespace);
+        step("cgroup", "control groups of its own, and no other to be seen", ops)
+    });
     match facts.way {
         Way::Plain => {
             outer.extend(copies);
+            inner.extend(join_groups);
             inner.extend([private(), namespace_root()]);
             inner.extend(build);
             inner.push(enter(c"root"));
@@ -215,6 +247,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             let result = Tree::Tree { from, recursive: true, rules: Rules::default(), into: ROOT };
             aside.push(step("result", "only its descriptor comes along", vec![tree(result)]));
             inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
+            inner.extend(join_groups);
             inner.extend([private(), early(spec), namespace_root()]);
             let finished = Tree::Attach { tree: ROOT, at: c"/".into(), rules: Rules::default() };
             inner.push(step("attach", "the root that was built aside", vec![tree(finished)]));
@@ -222,6 +255,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
         }
         Way::Alone { .. } => {
             inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent(facts.parent)]));
+            inner.extend(join_groups);
             inner.extend([private(), early(spec)]);
             inner.extend(copies);
             inner.push(namespace_root());
@@ -248,7 +282,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     furnish(spec, facts, first_volume, &mut inner);
     settle(spec, facts, &mut inner);
 
-    let mut namespaces = k::CLONE_NEWNS | k::CLONE_NEWCGROUP;
+    let mut namespaces = k::CLONE_NEWNS | if grouped { 0 } else { k::CLONE_NEWCGROUP };
     for (wanted, flag) in [
         (!spec.host_pid, k::CLONE_NEWPID),
         (!spec.host_uts, k::CLONE_NEWUTS),
@@ -261,7 +295,16 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
         }
     }
     let slots = first_volume + spec.volumes.len();
-    Plan { outer, aside, namespaces, inner, slots, map: facts.way.map() }
+    Plan {
+        outer,
+        aside,
+        namespaces,
+        inner,
+        slots,
+        map: facts.way.map(),
+        group: facts.birthplace,
+        lasting: facts.outlives,
+    }
 }
 
 /// The host's mounts that the container will use, as detached trees that nobody else can see.
@@ -282,6 +325,10 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
     };
     let (slot, rules_of_root) = if spec.writable_root { (ROOT, WRITABLE) } else { (LOWER, Rules::default()) };
     steps.push(step("root", why, copy(from, slot, spec.writable_root, rules_of_root)));
+    if let Some(path) = layer_dir(spec, facts) {
+        let plain = Tree::Tree { from: c(path), recursive: false, rules: WRITABLE, into: LAYER };
+        steps.push(step("layer-dir", "the directory that takes the writes", vec![tree(plain)]));
+    }
     if !facts.host_mounts.is_empty() {
         let ops = facts
             .host_mounts
@@ -306,6 +353,14 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         steps.push(step("host-shm", "shared memory of the host, as asked", vec![tree(plain)]));
     }
     steps
+}
+
+/// The directory that takes the writes, if it is one.
+fn layer_dir<'a>(spec: &Spec, facts: &'a Facts) -> Option<&'a Path> {
+    match &facts.layer {
+        Layer::Dir(path) if !spec.writable_root => Some(path),
+        _ => None,
+    }
 }
 
 /// What holds for a volume's mounts.
@@ -354,8 +409,7 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
     layer.push(dir("root", 0o755));
     let mut steps = Vec::new();
 
-    if spec.writable_root {
-        steps.push(step("layer", "a place in memory to build on", layer));
+    let files_aside = || {
         let files = etc(spec, facts).into_iter().zip(ETC_NAMES).zip(ETC..);
         let ops = files.flat_map(|((content, name), slot)| {
             let from = CString::from(name);
@@ -364,7 +418,45 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
                 tree(Tree::Tree { from, recursive: false, rules: Rules::default(), into: slot }),
             ]
         });
-        steps.push(step("files", "files that the image does not have", ops.collect()));
+        step("files", "files that the image does not have", ops.collect())
+    };
+    let user = matches!(facts.way, Way::Alone { .. });
+    let over = |lower: &str, upper: &str, work: &str, at: CString| {
+        tree(Tree::Overlay { lower: c(lower), upper: c(upper), work: c(work), at, user })
+    };
+    if layer_dir(spec, facts).is_some() {
+        layer.push(dir("layer", 0o755));
+        layer.push(tree(Tree::Attach { tree: LAYER, at: c"layer".into(), rules: WRITABLE }));
+        steps.push(step("layer", "a place in memory to build on", layer));
+        steps.push(files_aside());
+        if owner.is_some() {
+            steps.push(step("owner", "the rest is done as root again", vec![tree(Tree::FileOwner(0))]));
+        }
+        steps.push(step(
+            "overlay",
+            "reads fall through to the image, writes do not",
+            vec![
+                tree(Tree::Attach { tree: LOWER, at: c"root".into(), rules: Rules::default() }),
+                over("root", "layer/upper", "layer/work", c"root".into()),
+            ],
+        ));
+        let mut ops = Vec::new();
+        for ((mount, slot), n) in facts.host_mounts.iter().zip(FIRST_HOST..).zip(0..) {
+            let lower = format!("lower{n}");
+            ops.push(dir(&lower, 0o755));
+            ops.push(tree(Tree::Attach { tree: slot, at: c(&lower), rules: Rules::default() }));
+            let below = mount.path.strip_prefix("/").unwrap_or(&mount.path);
+            let at = c(Path::new("root").join(below));
+            ops.push(over(&lower, &format!("layer/upper{n}"), &format!("layer/work{n}"), at));
+        }
+        if !ops.is_empty() {
+            steps.push(step("host-overlays", "the same for what is mounted below it", ops));
+        }
+        return steps;
+    }
+    if spec.writable_root {
+        steps.push(step("layer", "a place in memory to build on", layer));
+        steps.push(files_aside());
         steps.push(step(
             "root-mount",
             "a mount that can become /",
@@ -388,10 +480,6 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
     if owner.is_some() {
         steps.push(step("owner", "the rest is done as root again", vec![tree(Tree::FileOwner(0))]));
     }
-    let user = matches!(facts.way, Way::Alone { .. });
-    let over = |lower: &str, upper: &str, work: &str, at: CString| {
-        tree(Tree::Overlay { lower: c(lower), upper: c(upper), work: c(work), at, user })
-    };
     steps.push(step(
         "overlay",
         "reads fall through to the image, writes do not",
@@ -443,7 +531,7 @@ fn resolv_conf(asked: &[IpAddr], hosts: &str) -> String {
 
 /// How the root's own /proc, /sys and /dev are got at. Where we made these directories ourselves their paths say what they
 /// mean. Where the caller's directory itself is the root, others may have a hand in it, and rename what we have just
-/// mounted: then a mount is attached by descriptor, entered by descriptor, and what is in it has a relative name.
+/// mounted; and where the layer was written to by an earlier run, they may be anything: then a mount is attached by descriptor, entered by descriptor, and what is in it has a relative name.
 struct Place {
     /// The second case.
     shared: bool,
@@ -492,7 +580,7 @@ fn standard_descriptors(facts: &Facts, place: &Place) -> Step {
 
 /// What every root needs, now that it is /.
 fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>) {
-    let place = Place { shared: spec.writable_root };
+    let place = Place { shared: spec.writable_root || layer_dir(spec, facts).is_some() };
     let in_userns = facts.way != Way::Plain;
     let ready = |slot: Slot| in_userns.then_some(slot);
     inner.push(step(
@@ -546,7 +634,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     mask.extend(place.shared.then(|| tree(Tree::Enter(c"/".into()))));
     inner.push(step("mask", "parts of /proc and /sys that reach the host are covered or read-only", mask));
 
-    if spec.writable_root {
+    if place.shared {
         let ops = ETC_NAMES.iter().zip(ETC..).map(|(name, slot)| {
             let at = known(&Path::new("/etc").join(OsStr::from_bytes(name.to_bytes())));
             tree(Tree::AttachIn { tree: slot, at, kind: Kind::File, links: Links::Follow, rules: Rules::default() })
@@ -624,35 +712,48 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     let kept = if user.uid == 0 { caps::DEFAULT } else { 0 };
     inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(kept)]));
     inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
-    if facts.awaits_parent {
+    // Our own init reads them; a signal that comes before it can must wait.
+    let signals = (!spec.init).then_some(Op::Signals);
+    let mut guard = vec![Op::Guard(facts.parent)];
+    guard.extend(signals.filter(|_| !facts.outlives));
+    let why =
+        if facts.outlives { "until it is written down, it does not outlive ctr" } else { "it does not outlive ctr" };
+    inner.push(step("guard", why, guard));
+    if facts.awaits_parent || facts.outlives {
         inner.push(step("pidfile", "ctr has written its pid down", vec![Op::AwaitParent(facts.parent)]));
     }
-    let mut guard = vec![Op::Guard(facts.parent)];
-    // Our own init reads them; a signal that comes before it can must wait.
-    guard.extend((!spec.init).then_some(Op::Signals));
-    inner.push(step("guard", "it does not outlive ctr", guard));
+    if facts.outlives {
+        let mut free = vec![Op::Unguard];
+        free.extend((!spec.init).then_some(Op::Signals));
+        inner.push(step("unguard", "whoever comes after ctr will find it", free));
+    }
     inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));
     inner.push(step("exec", "from here on it is the user's program", vec![Op::Exec(program(spec, facts))]));
 }
 
 /// The command as `execve` wants it.
 fn program(spec: &Spec, facts: &Facts) -> Program {
+    let env = environment(&facts.hostname, &facts.user.home, facts.terminal.is_some(), &spec.env);
+    Program::new(spec.command.clone(), env, facts.init)
+}
+
+/// A fresh environment: what every container has, then what was asked for (later ones win).
+pub fn environment(hostname: &str, home: &str, terminal: bool, asked: &[CString]) -> Vec<CString> {
     let mut env: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut set = |pair: &[u8]| {
         let at = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
         env.insert(pair[..at].to_vec(), pair.get(at + 1..).unwrap_or_default().to_vec());
     };
     set(format!("PATH={PATH}").as_bytes());
-    set(format!("HOSTNAME={}", facts.hostname).as_bytes());
-    set(format!("HOME={}", facts.user.home).as_bytes());
-    if facts.terminal.is_some() {
+    set(format!("HOSTNAME={hostname}").as_bytes());
+    set(format!("HOME={home}").as_bytes());
+    if terminal {
         set(b"TERM=xterm");
     }
-    for pair in &spec.env {
+    for pair in asked {
         set(pair.to_bytes());
     }
-    let pairs = env.into_iter().map(|(key, value)| c(OsStr::from_bytes(&[key, b"=".to_vec(), value].concat())));
-    Program::new(spec.command.clone(), pairs.collect(), facts.init)
+    env.into_iter().map(|(key, value)| c(OsStr::from_bytes(&[key, b"=".to_vec(), value].concat()))).collect()
 }
 
 #[cfg(test)]
@@ -700,7 +801,11 @@ mod tests {
             stdio: [Stdio::Null, Stdio::Keep, Stdio::Keep],
             terminal: None,
             caller_is_root: true,
+            layer: Layer::Memory,
             awaits_parent: false,
+            outlives: false,
+            birthplace: None,
+            doors: Vec::new(),
             parent: -1,
             init: None,
             volume_kinds: Vec::new(),

@@ -1,74 +1,389 @@
-//! The state folder: one directory a container, named as the container is, with a record that `cat` can read.
+//! The state folders: one directory a container, named as the container is, with a record that `cat` and `grep` can read.
 //!
 //! ```text
-//! /run/ctr/containers/web/record      ctr 1 / id 3f2a… / name web / pid 4312 / …
+//! /var/lib/ctr/containers/web/record    what outlives its process: made by create and by run
+//! /run/ctr/containers/web/record        what does not: run --rm in the foreground; and everything, if the disk is read-only
 //! ```
-//! The directory is made, and locked, before anything else of the container exists: it is the undo list. A container
-//! lives as long as the ctr that started it holds the lock on its directory (`flock(2)`), which the kernel ends with
-//! the process: whether a record is stale is asked of the kernel, never read from a file. Every command that opens the
-//! state first takes away what dead ones left: a process that outlived its ctr, and the directory. All else that a
-//! container has (mounts, links) is in namespaces that die with it.
+//! A record is `key value` lines, the version first (docs/state.md has all keys). It is written aside and renamed: a reader
+//! sees the old one or the new one. Keys that this ctr does not know are kept as they are.
+//!
+//! The directory is made, and locked, before anything else of the container exists: it is the undo list. Whoever holds the
+//! lock (`flock(2)`) on it owns the container: the supervisor as long as it lives, otherwise the command that is at it
+//! (start, rm, rename). The kernel ends a lock with its process, so whether somebody looks after a container is asked
+//! of the kernel, never read from a file. And whether its process lives is asked of the kernel too: the record names
+//! its pid, when it was started, and the boot and the pid namespace in which that is so ([`Record::process`]).
+//!
+//! Every command that opens the state first takes away what dead ones left ([`State::reclaim`]).
 
 use std::cell::{Cell, RefCell};
 use std::env;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt::Write;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use linux_raw_sys::general as k;
 
 use crate::error::{Doing, Error, Result};
-use crate::{procfs, sys};
+use crate::{cgroup, names, procfs, sys};
 
 /// The first line of every record.
 const VERSION: &str = "ctr 1";
 
-/// How often a directory is made again that somebody took away.
+/// How often a directory is made again that somebody took away, or a lock tried that somebody looks at.
 const TRIES: usize = 100;
 
-/// Where containers are remembered until the next boot.
-#[derive(Debug)]
-pub struct State {
-    path: PathBuf,
-    containers: OwnedFd,
+/// The longest record that is read.
+const LONGEST: usize = 4 << 20;
+
+/// What a container's record says: lines in the order they were written, values escaped as they stand in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    lines: Vec<(String, String)>,
 }
 
-/// The directory of one container, ours while this lives.
+impl Record {
+    /// Reads a record's text; what is wrong with it, if it cannot be one of ours.
+    pub fn parse(text: &[u8]) -> std::result::Result<Record, String> {
+        let text = std::str::from_utf8(text).map_err(|_| "it is not text".to_owned())?;
+        let mut lines = text.lines();
+        match lines.next() {
+            Some(VERSION) => {}
+            Some(other) if other.strip_prefix("ctr ").is_some_and(|n| n.parse::<u32>().is_ok()) => {
+                return Err(format!(
+                    "it was written by a newer ctr (it begins with {other:?}, this ctr knows {VERSION:?})"
+                ));
+            }
+            _ => return Err(format!("it does not begin with {VERSION:?}")),
+        }
+        if !text.ends_with('\n') {
+            return Err("its last line is cut off".to_owned());
+        }
+        let pair = |line: &str| {
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        let record = Record { lines: lines.map(pair).collect() };
+        if record.get("id").is_none_or(|id| id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return Err("it has no id".to_owned());
+        }
+        Ok(record)
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{VERSION}\n");
+        for (key, value) in &self.lines {
+            let _ = if value.is_empty() { writeln!(text, "{key}") } else { writeln!(text, "{key} {value}") };
+        }
+        text
+    }
+
+    /// The value of a key, as it stands there.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.lines.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a key as a number.
+    pub fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        self.get(key)?.parse().ok()
+    }
+
+    /// The value of a key as it was before it was written down.
+    pub fn words(&self, key: &str) -> Vec<OsString> {
+        self.lines.iter().filter(|(k, _)| k == key).map(|(_, value)| unescape(value)).collect()
+    }
+
+    /// All lines, values as they stand there.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Adds a line, whatever is there already.
+    pub fn add(&mut self, key: &str, value: impl AsRef<OsStr>) {
+        self.lines.push((key.to_owned(), escape(value.as_ref())));
+    }
+
+    /// Sets the one line of a key, where it is or at the end.
+    pub fn set(&mut self, key: &str, value: impl AsRef<OsStr>) {
+        let value = escape(value.as_ref());
+        match self.lines.iter_mut().find(|(k, _)| k == key) {
+            Some(line) => line.1 = value,
+            None => self.lines.push((key.to_owned(), value)),
+        }
+    }
+
+    /// Takes a key's lines away.
+    pub fn unset(&mut self, key: &str) {
+        self.lines.retain(|(k, _)| k != key);
+    }
+
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        self.get("id").unwrap_or_default()
+    }
+
+    /// Its id as it is shown.
+    pub fn short_id(&self) -> &str {
+        self.id().get(..names::SHORT).unwrap_or_default()
+    }
+
+    /// Writes down which process is the container's: what tells it from every other that ever had or will have its number.
+    pub fn set_process(&mut self, pid: u32) {
+        self.set("pid", pid.to_string());
+        for (key, value) in identity(pid).into_iter().flatten() {
+            self.set(key, value);
+        }
+    }
+
+    /// The process that the record names, if it lives: all of number, start, boot and pid namespace must be true of it,
+    /// or it is a stranger (a number is used again after at most 4 million others).
+    pub fn process(&self) -> Option<(OwnedFd, u32)> {
+        let pid = self.number("pid")?;
+        self.get("ticks")?;
+        // The descriptor first: what is read afterwards is about the process that it holds, or about none.
+        let process = sys::pidfd_open(pid).ok()?;
+        let now = identity(pid)?;
+        let same = now.iter().all(|(key, is)| self.get(key) == Some(is));
+        (same && !is_dead(process.as_fd())).then_some((process, pid))
+    }
+}
+
+/// Whether the process behind a pidfd has ended (a zombie too).
+fn is_dead(process: BorrowedFd) -> bool {
+    let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    sys::poll(&mut wanted, 0).is_ok_and(|n| n > 0)
+}
+
+/// One line of printable text for any bytes: `\\`, `\n`, and `\xNN` for other control characters and what is not UTF-8.
+fn escape(value: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in value.as_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                c if c.is_ascii_control() => {
+                    let _ = write!(text, "\\x{:02x}", c as u32);
+                }
+                c => text.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// The bytes that [`escape`] was given. What is no escape stands for itself.
+fn unescape(text: &str) -> OsString {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.first() {
+            Some(b'\\') => bytes.push(b'\\'),
+            Some(b'n') => bytes.push(b'\n'),
+            Some(b'x') => {
+                let hex = rest.get(1..3).and_then(|h| std::str::from_utf8(h).ok());
+                match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
+                    Some(value) => {
+                        bytes.push(value);
+                        rest = rest.get(2..).unwrap_or_default();
+                    }
+                    None => bytes.extend(b"\\x"),
+                }
+            }
+            Some(_) => {
+                bytes.push(b'\\');
+                continue;
+            }
+            None => {
+                bytes.push(b'\\');
+                break;
+            }
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    OsString::from_vec(bytes)
+}
+
+/// What a container is doing, as far as its record and the kernel agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It never ran.
+    Created,
+    /// It has a process.
+    Running,
+    /// It has one, which is frozen.
+    Paused,
+    /// It has none, and will have one again.
+    Restarting,
+    /// It has none any more.
+    Exited,
+    /// Nobody can read its record.
+    Unreadable,
+}
+
+impl Status {
+    /// Docker's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Restarting => "restarting",
+            Status::Exited => "exited",
+            Status::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A container as it was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Its name: that of its directory.
+    pub name: String,
+    /// The directory.
+    pub path: PathBuf,
+    /// What its record says; empty for an unreadable one.
+    pub record: Record,
+    /// Why the record cannot be read.
+    pub damage: Option<String>,
+    /// Somebody holds the lock: the supervisor, or a command that is at it.
+    pub held: bool,
+    /// What it is doing.
+    pub status: Status,
+}
+
+impl Found {
+    /// What of it is shown where a person reads: its name.
+    pub fn shown(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has a process now.
+    pub fn is_running(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Paused)
+    }
+
+    /// Runs, and nobody looks after it: its supervisor was killed.
+    pub fn is_orphan(&self) -> bool {
+        !self.held && self.is_running()
+    }
+
+    /// Its cgroup, if it was given one.
+    pub fn group(&self) -> cgroup::Group {
+        cgroup::Group::open(self.record.id())
+    }
+
+    /// Its directory, opened.
+    pub fn dir(&self) -> Result<OwnedFd> {
+        let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
+        sys::openat(sys::CWD, &c(&self.path), flags, 0).doing("open the container's directory", self.path.display())
+    }
+
+    /// The process of a running container, or an error that says what it is instead.
+    pub fn process(&self) -> Result<(OwnedFd, u32)> {
+        let word = match self.status {
+            Status::Running | Status::Paused => "has just ended",
+            Status::Created => "was never started",
+            Status::Restarting => "is between two runs (restarting)",
+            Status::Exited => "is not running (exited)",
+            Status::Unreadable => return Err(self.unreadable()),
+        };
+        match self.record.process() {
+            Some(found) if self.is_running() => Ok(found),
+            _ => Err(Error::usage(format_args!("{} {word}", self.name))
+                .hint(Some(format_args!("ctr start {}", self.name)))),
+        }
+    }
+
+    /// Why nothing can be done with it.
+    pub fn unreadable(&self) -> Error {
+        let why = self.damage.clone().unwrap_or_default();
+        Error::new(
+            format_args!("read the record of {}", self.name),
+            self.path.join("record").display(),
+            io::Error::other(why),
+        )
+        .hint(Some(format_args!("look at it with cat, or remove the container: ctr rm -f {}", self.name)))
+    }
+}
+
+/// Where containers are remembered.
+#[derive(Debug)]
+pub struct State {
+    trees: Vec<Tree>,
+}
+
+/// One of the two folders.
+#[derive(Debug)]
+struct Tree {
+    path: PathBuf,
+    dir: Rc<OwnedFd>,
+    /// Its names were read once: the next time begins at the front again.
+    listed: Cell<bool>,
+}
+
+/// The directory of one container, locked and so ours while this lives (or a process that was forked from us).
 #[derive(Debug)]
 pub struct Entry {
     name: CString,
     path: PathBuf,
-    containers: OwnedFd,
+    parent: Rc<OwnedFd>,
     dir: OwnedFd,
-    /// `record.new`, which becomes `record`.
-    record: RefCell<OwnedFd>,
-    saved: Cell<bool>,
+    /// Dropping this takes the directory away: the container did not come to be.
+    new: Cell<bool>,
+    /// The first record, begun with the directory.
+    fresh: RefCell<Option<OwnedFd>>,
 }
 
-/// `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own.
+fn absolute(path: OsString) -> PathBuf {
+    let path = PathBuf::from(path);
+    if path.is_absolute() { path } else { env::current_dir().unwrap_or_default().join(path) }
+}
+
+fn from_environment(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|p| !p.is_empty()).map(absolute)
+}
+
+/// What lives until the next boot: `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own.
 pub fn folder() -> PathBuf {
-    if let Some(path) = env::var_os("CTR_STATE").filter(|p| !p.is_empty()) {
-        let path = PathBuf::from(path);
-        return if path.is_absolute() { path } else { env::current_dir().unwrap_or_default().join(path) };
-    }
-    match sys::euid() {
+    let own = || env::var_os("XDG_RUNTIME_DIR").filter(|p| Path::new(p).is_absolute());
+    from_environment("CTR_STATE").unwrap_or_else(|| match sys::euid() {
         0 => PathBuf::from("/run/ctr"),
-        uid => match env::var_os("XDG_RUNTIME_DIR").filter(|p| Path::new(p).is_absolute()) {
-            Some(path) => PathBuf::from(path).join("ctr"),
-            None => PathBuf::from(format!("/tmp/ctr-{uid}")),
+        uid => own().map_or_else(|| PathBuf::from(format!("/tmp/ctr-{uid}")), |path| PathBuf::from(path).join("ctr")),
+    })
+}
+
+/// What outlives it: `$CTR_ROOT`, or `/var/lib/ctr`, or for an ordinary user a folder of his own.
+pub fn lasting_folder() -> PathBuf {
+    let dir = |name: &str| env::var_os(name).filter(|p| Path::new(p).is_absolute()).map(PathBuf::from);
+    from_environment("CTR_ROOT").unwrap_or_else(|| match sys::euid() {
+        0 => PathBuf::from("/var/lib/ctr"),
+        _ => match (dir("XDG_DATA_HOME"), dir("HOME")) {
+            (Some(data), _) => data.join("ctr"),
+            (None, Some(home)) => home.join(".local/share/ctr"),
+            (None, None) => folder(),
         },
-    }
+    })
 }
 
 fn c(path: &Path) -> CString {
     CString::new(path.as_os_str().to_owned().into_vec()).unwrap_or_default()
 }
 
-/// Opens the folder of all containers. /run is root's alone; anywhere else, /tmp say, somebody may have been there first:
-/// the state folder and the one in it must be real directories that belong to us and that nobody else may write to.
+/// Opens the folder of all containers. /run and /var/lib are root's alone; anywhere else, /tmp say, somebody may have been
+/// there first: the state folder and the one in it must be real directories that belong to us and that nobody else may
+/// write to.
 fn open_ours(folder: &Path, containers: &Path) -> io::Result<OwnedFd> {
     if folder == Path::new("/run/ctr") {
         return open_or_make(containers);
@@ -77,7 +392,7 @@ fn open_ours(folder: &Path, containers: &Path) -> io::Result<OwnedFd> {
     check_ours(&outer)?;
     let name = c"containers";
     match sys::mkdir(outer.as_fd(), name, 0o700) {
-        Err(e) if e.raw_os_error() != Some(libc::EEXIST) => return Err(e),
+        Err(e) if !matches!(e.raw_os_error(), Some(libc::EEXIST | libc::EROFS)) => return Err(e),
         _ => {}
     }
     let inner = sys::openat(outer.as_fd(), name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)?;
@@ -102,137 +417,432 @@ fn open_or_make(path: &Path) -> io::Result<OwnedFd> {
     let mut so_far = PathBuf::new();
     for part in path.components() {
         so_far.push(part);
-        match sys::mkdir(sys::CWD, &c(&so_far), if so_far == Path::new("/run") { 0o755 } else { 0o700 }) {
+        let system = ["/run", "/var", "/var/lib"].iter().any(|dir| so_far == Path::new(dir));
+        match sys::mkdir(sys::CWD, &c(&so_far), if system { 0o755 } else { 0o700 }) {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
             // A parent that may not be written to may exist all the same; opening the whole tells.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EROFS | libc::EISDIR)) => {}
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EISDIR)) => {}
+            Err(e) if e.raw_os_error() == Some(libc::EROFS) && so_far.is_dir() => {}
             done => done?,
         }
     }
     sys::openat(sys::CWD, &c(path), flags, 0)
 }
 
+fn open_tree(folder: &Path) -> Result<Tree> {
+    let path = folder.join("containers");
+    let hint = "set CTR_STATE to a folder that can be written to (on a tmpfs, if there is one)";
+    let dir = open_ours(folder, &path).map_err(|cause| {
+        let elsewhere = matches!(
+            cause.raw_os_error(),
+            Some(libc::EACCES | libc::EROFS | libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+        );
+        Error::new("open the state folder", path.display(), cause).hint(elsewhere.then_some(hint))
+    })?;
+    Ok(Tree { path, dir: Rc::new(dir), listed: Cell::new(false) })
+}
+
+fn open_dir(parent: BorrowedFd, name: &CStr) -> io::Result<OwnedFd> {
+    sys::openat(parent, name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)
+}
+
+/// The record in a container's directory: Ok(None) if there is none yet.
+fn read_record(dir: BorrowedFd) -> io::Result<Option<std::result::Result<Record, String>>> {
+    let file = match sys::openat(dir, c"record", k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        opened => opened?,
+    };
+    Ok(Some(Record::parse(&procfs::read_all(file.as_fd(), LONGEST)?)))
+}
+
 impl State {
-    /// Opens the state folder, makes it if it is missing, and takes away what dead containers left.
-    pub fn open() -> Result<State> {
-        let folder = folder();
-        let path = folder.join("containers");
-        let hint = "set CTR_STATE to a folder that can be written to (on a tmpfs, if there is one)";
-        let containers = open_ours(&folder, &path).map_err(|cause| {
-            let elsewhere = matches!(
-                cause.raw_os_error(),
-                Some(libc::EACCES | libc::EROFS | libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
-            );
-            Error::new("open the state folder", path.display(), cause).hint(elsewhere.then_some(hint))
-        })?;
-        let state = State { path, containers };
-        state.reclaim().doing("look through the state folder", state.path.display())?;
+    /// The folder for containers that end with their `ctr run`, without what dead ones left there.
+    pub fn transient() -> Result<State> {
+        let state = State { trees: vec![open_tree(&folder())?] };
+        state.reclaim();
         Ok(state)
     }
 
-    /// Ends every container whose ctr is dead, and removes its directory.
-    fn reclaim(&self) -> io::Result<()> {
-        for name in names(&self.containers)? {
-            let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
-            let Ok(dir) = sys::openat(self.containers.as_fd(), &name, flags, 0) else { continue };
-            if sys::lock(dir.as_fd(), false).is_ok() {
-                end_orphan(&dir);
-                // What cannot be removed is tried again by the next command; it is no reason not to go on.
-                let _ = empty(&dir).and_then(|()| sys::unlink(self.containers.as_fd(), &name, true));
+    /// Both folders, without what dead ones left in them. A disk that is read-only or missing is no reason not to go on.
+    pub fn open() -> Result<State> {
+        let run = open_tree(&folder())?;
+        let lasting = lasting_folder();
+        let mut trees = vec![run];
+        if lasting.join("containers") != trees[0].path {
+            trees.extend(open_tree(&lasting).ok());
+        }
+        let state = State { trees };
+        state.reclaim();
+        Ok(state)
+    }
+
+    /// Takes away what dead commands and supervisors left: directories without a record, containers that were to be
+    /// removed at their end, the processes of those whose `ctr run` they should not outlive, control groups. What cannot be
+    /// done now is tried again by the next command; it is no reason not to go on.
+    fn reclaim(&self) {
+        for tree in &self.trees {
+            tree.each_name(&mut |name| {
+                let Ok(dir) = open_dir(tree.dir.as_fd(), name) else { return };
+                if sys::lock(dir.as_fd(), false).is_ok() && !is_at_rest(dir.as_fd()) {
+                    let _ = tree.reclaim(name, &dir);
+                }
+            });
+        }
+    }
+
+    /// Makes the directory of a new container and locks it; a name that is taken is an error. `lasting` is for one that
+    /// outlives its process.
+    pub fn create(self, name: &str, lasting: bool) -> Result<Entry> {
+        let c_name = CString::new(name).map_err(|_| Error::usage("bad name: it has a NUL byte in it"))?;
+        let elsewhere = lasting_folder().join("containers").join(name);
+        let taken = || {
+            let record = self.trees.iter().find_map(|tree| {
+                let dir = open_dir(tree.dir.as_fd(), &c_name).ok()?;
+                read_record(dir.as_fd()).ok()??.ok()
+            });
+            let which = record.map_or(String::new(), |record| match record.get("pid") {
+                Some(pid) if record.get("state") == Some("running") => format!(" that runs (pid {pid})"),
+                _ => format!(" ({})", record.short_id()),
+            });
+            let sentence = format_args!("the name {name} is taken by a container{which}: choose another with --name")
+                .to_string();
+            Error::usage(sentence).hint((lasting).then(|| format!("ctr rm {name}")))
+        };
+        // The same name in the other folder would be a second container of that name.
+        let in_other = |at: &Tree| match self.trees.len() {
+            1 => sys::access(&c(&elsewhere), libc::F_OK).is_ok(),
+            _ => self.trees.iter().any(|tree| tree.path != at.path && open_dir(tree.dir.as_fd(), &c_name).is_ok()),
+        };
+        let order: Vec<&Tree> = if lasting { self.trees.iter().rev().collect() } else { self.trees.iter().collect() };
+        let mut refusal = None;
+        for tree in order {
+            let path = tree.path.join(name);
+            match tree.create(&c_name) {
+                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => return Err(taken()),
+                // Read-only: the other folder will do until the next boot.
+                Err(e) if lasting && e.raw_os_error() == Some(libc::EROFS) && refusal.is_none() => {
+                    refusal = Some(Error::new("remember the container", path.display(), e));
+                }
+                Err(e) => return Err(Error::new("remember the container", path.display(), e)),
+                Ok((dir, fresh)) => {
+                    let fresh = RefCell::new(Some(fresh));
+                    let parent = Rc::clone(&tree.dir);
+                    let entry = Entry { name: c_name.clone(), path, parent, dir, new: Cell::new(true), fresh };
+                    return if in_other(tree) { Err(taken()) } else { Ok(entry) };
+                }
             }
+        }
+        Err(refusal.unwrap_or_else(|| Error::usage("there is no state folder")))
+    }
+
+    /// Every container, in no order.
+    pub fn all(&self) -> Vec<Found> {
+        let mut all = Vec::new();
+        for tree in &self.trees {
+            tree.each_name(&mut |name| all.extend(tree.look(name)));
+        }
+        all
+    }
+
+    /// The container with this name, id, or beginning of an id that only one has.
+    pub fn find(&self, word: &OsStr) -> Result<Found> {
+        let shown = word.to_string_lossy().into_owned();
+        let missing = || Error::usage(format_args!("no container {shown:?}: ctr ps -a lists them"));
+        let is_id = shown.len() <= 64 && !shown.is_empty() && shown.bytes().all(|b| b.is_ascii_hexdigit());
+        if names::check(&shown).is_err() && !is_id {
+            return Err(missing());
+        }
+        let name = CString::new(word.as_bytes()).map_err(|_| missing())?;
+        if let Some(found) = self.trees.iter().find_map(|tree| tree.look(&name)) {
+            return Ok(found);
+        }
+        let lower = shown.to_ascii_lowercase();
+        let mut by_id: Vec<Found> = if is_id {
+            self.all().into_iter().filter(|found| found.record.id().starts_with(&lower)).collect()
+        } else {
+            Vec::new()
+        };
+        match by_id.len() {
+            0 => Err(missing()),
+            1 => by_id.pop().ok_or_else(missing),
+            _ => {
+                by_id.sort_by(|a, b| a.name.cmp(&b.name));
+                let all: Vec<_> =
+                    by_id.iter().map(|found| format!("{} ({})", found.record.short_id(), found.name)).collect();
+                Err(Error::usage(format_args!("{shown:?} is the beginning of several ids: {}", all.join(", "))))
+            }
+        }
+    }
+
+    /// Gives a container another name, whether it runs or not: whoever looks after it holds its directory, not its name.
+    pub fn rename(&self, found: &Found, new: &str) -> Result<()> {
+        let doing = || format!("rename {} to {new}", found.name);
+        let taken = || Error::usage(format_args!("the name {new} is taken: choose another"));
+        let (from, to) = (CString::new(found.name.as_bytes()), CString::new(new));
+        let (Ok(from), Ok(to)) = (from, to) else { return Err(taken()) };
+        let parent = found.path.parent().unwrap_or(Path::new("/"));
+        if found.record.get("guarded").is_some() {
+            return Err(Error::usage(format_args!("{} ends with its ctr run (--rm): it keeps its name", found.name)));
+        }
+        for tree in &self.trees {
+            if tree.path != parent && open_dir(tree.dir.as_fd(), &to).is_ok() {
+                return Err(taken());
+            }
+        }
+        let tree = self.trees.iter().find(|tree| tree.path == parent).ok_or_else(taken)?;
+        match sys::rename_new(tree.dir.as_fd(), &from, &to) {
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Err(taken()),
+            done => done.doing(doing(), found.path.display()),
+        }
+    }
+
+    /// Locks a container that was found, for a command that changes it. `busy` says what it is when somebody else has it.
+    ///
+    /// Others may hold the lock for a moment, to look whether anybody does: that is waited for.
+    pub fn lock(&self, found: &Found) -> Result<Entry> {
+        let parent = found.path.parent().unwrap_or(Path::new("/"));
+        let tree =
+            self.trees.iter().find(|tree| tree.path == parent).ok_or_else(|| Error::usage("no such container"))?;
+        let name = CString::new(found.name.as_bytes()).unwrap_or_default();
+        let gone = || Error::usage(format_args!("{} has just been removed", found.name));
+        for _ in 0..20 * TRIES {
+            let dir = open_dir(tree.dir.as_fd(), &name).map_err(|_| gone())?;
+            match sys::lock(dir.as_fd(), false) {
+                Ok(()) => {
+                    // Somebody may have removed or renamed it, and even made another one of its name.
+                    let now = open_dir(tree.dir.as_fd(), &name).map_err(|_| gone())?;
+                    if !sys::same_file(dir.as_fd(), now.as_fd()).unwrap_or(false) {
+                        continue;
+                    }
+                    let (parent, path) = (Rc::clone(&tree.dir), found.path.clone());
+                    return Ok(Entry { name, path, parent, dir, new: Cell::new(false), fresh: RefCell::new(None) });
+                }
+                Err(e) if e.raw_os_error() == Some(libc::EWOULDBLOCK) => {
+                    let _ = sys::poll(&mut [], 1);
+                }
+                Err(e) => return Err(Error::new("lock the container", found.path.display(), e)),
+            }
+        }
+        Err(Error::usage(format_args!("{} is busy: its supervisor or another ctr command holds it", found.name)))
+    }
+}
+
+impl Tree {
+    /// Does something for each name in it.
+    fn each_name(&self, act: &mut dyn FnMut(&CStr)) {
+        if self.listed.replace(true) {
+            let _ = sys::rewind(self.dir.as_fd());
+        }
+        let _ = each_name(self.dir.as_fd(), act);
+    }
+
+    /// Makes and locks a directory.
+    ///
+    /// Between making and locking, another command that looks for what dead ones left may take the directory for such
+    /// and remove it. Whoever holds the lock on a directory that is still there has won; otherwise it is made again.
+    fn create(&self, name: &CStr) -> io::Result<(OwnedFd, OwnedFd)> {
+        for _ in 0..TRIES {
+            sys::mkdir(self.dir.as_fd(), name, 0o700)?;
+            let made = || -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+                let dir = match open_dir(self.dir.as_fd(), name) {
+                    Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+                    opened => opened?,
+                };
+                match sys::lock(dir.as_fd(), true) {
+                    Err(e) if e.raw_os_error() == Some(libc::EWOULDBLOCK) => return Ok(None),
+                    done => done?,
+                }
+                // In a removed directory nothing can be made.
+                match begin_record(dir.as_fd()) {
+                    Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+                    Err(e) => Err(e),
+                    Ok(fresh) => Ok(Some((dir, fresh))),
+                }
+            };
+            match made() {
+                Ok(Some(made)) => return Ok(made),
+                Ok(None) => {}
+                Err(e) => {
+                    let _ = sys::unlink(self.dir.as_fd(), name, true);
+                    return Err(e);
+                }
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
+    }
+
+    /// What there is under a name; None if there is nothing, or nothing yet.
+    fn look(&self, name: &CStr) -> Option<Found> {
+        if name.to_bytes().starts_with(b".") {
+            return None;
+        }
+        let dir = open_dir(self.dir.as_fd(), name).ok()?;
+        let held = sys::lock_shared(dir.as_fd()).is_err();
+        let shown = name.to_string_lossy().into_owned();
+        let path = self.path.join(&shown);
+        let (record, damage) = match read_record(dir.as_fd()) {
+            Ok(None) => return None,
+            Ok(Some(Ok(record))) => (record, None),
+            Ok(Some(Err(why))) => (Record::default(), Some(why)),
+            Err(e) => (Record::default(), Some(e.to_string())),
+        };
+        // Closing the directory gives the shared lock back.
+        drop(dir);
+        let status = if damage.is_some() { Status::Unreadable } else { status(&record, held) };
+        Some(Found { name: shown, path, record, damage, held, status })
+    }
+
+    /// What is to be done about a directory whose lock nobody held, and we hold now.
+    fn reclaim(&self, name: &CStr, dir: &OwnedFd) -> io::Result<()> {
+        if name.to_bytes().starts_with(b".") {
+            return remove_all(self.dir.as_fd(), name);
+        }
+        let Some(record) = read_record(dir.as_fd())? else {
+            // Who was to write it is dead.
+            return empty(dir).and_then(|()| sys::unlink(self.dir.as_fd(), name, true));
+        };
+        let Ok(mut record) = record else { return Ok(()) };
+        let process = record.process();
+        let guarded = record.get("guarded").is_some();
+        if let (true, Some((process, _))) = (guarded, &process) {
+            // It changed its ids (su, gosu) and thereby lost the signal that comes when ctr dies (prctl(2)), or switched it off.
+            let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
+            // Its end is awaited, so that what it held is free; a process that cannot die now will do so later.
+            let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            let _ = sys::poll(&mut wanted, 5000);
+        } else if process.is_some() {
+            return Ok(());
+        }
+        let unfinished = !matches!(record.get("state"), Some("created" | "exited"));
+        if unfinished && !guarded {
+            cgroup::Group::open(record.id()).remove();
+        }
+        if guarded || record.get("--rm").is_some() {
+            return self.remove(name, &record);
+        }
+        if unfinished {
+            // It ended, and nobody was there to see how.
+            let same_boot = boot_id().is_some_and(|boot| record.get("boot") == Some(boot.as_str()));
+            record.set("state", "exited");
+            record.set("lost", if same_boot { "its supervisor was killed" } else { "the machine was restarted" });
+            record.unset("pid");
+            let _ = sys::unlink(dir.as_fd(), c"control", false);
+            return save(dir.as_fd(), &record);
         }
         Ok(())
     }
 
-    /// Makes the directory of a new container and locks it; a name that is taken is an error.
-    ///
-    /// Between making and locking, another command that looks for what dead ones left may take the directory for such
-    /// and remove it. Whoever holds the lock on a directory that is still there has won; otherwise it is made again.
-    pub fn create(self, name: &str) -> Result<Entry> {
-        let path = self.path.join(name);
-        let name = CString::new(name).map_err(|_| Error::usage("bad name: it has a NUL byte in it"))?;
-        for _ in 0..TRIES {
-            match sys::mkdir(self.containers.as_fd(), &name, 0o700) {
-                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
-                    let record = std::fs::read_to_string(path.join("record")).unwrap_or_default();
-                    let pid = value(&record, "pid");
-                    let by = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
-                    return Err(Error::usage(format_args!(
-                        "the name {} is taken by a container that runs{by}: choose another with --name",
-                        name.to_string_lossy()
-                    )));
-                }
-                made => made.doing("remember the container", path.display())?,
-            }
-            match self.lock(&name) {
-                Ok(Some((dir, record))) => {
-                    let (record, saved) = (RefCell::new(record), Cell::new(false));
-                    return Ok(Entry { name, path, containers: self.containers, dir, record, saved });
-                }
-                Ok(None) => {}
-                Err(e) => {
-                    let _ = sys::unlink(self.containers.as_fd(), &name, true);
-                    return Err(Error::new("lock the container's record", path.display(), e));
-                }
+    /// Takes a container's directory away, and its layer: first under a name that is no container's, so that a command
+    /// that is killed half-way leaves nothing that looks like one.
+    fn remove(&self, name: &CStr, record: &Record) -> io::Result<()> {
+        cgroup::Group::open(record.id()).remove();
+        let layers = CString::new(folder().join("layers").into_os_string().into_vec()).unwrap_or_default();
+        if let (Some(id), Ok(layers)) = (record.get("layer-in-memory"), open_dir(sys::CWD, &layers)) {
+            let id = CString::new(id).unwrap_or_default();
+            if !id.to_bytes().contains(&b'/') && !id.to_bytes().starts_with(b".") {
+                remove_all(layers.as_fd(), &id)?;
             }
         }
-        Err(Error::new("remember the container", path.display(), io::Error::from_raw_os_error(libc::EAGAIN)))
+        let mut grave = b".removed-".to_vec();
+        grave.extend_from_slice(record.short_id().as_bytes());
+        let grave = CString::new(grave).unwrap_or_default();
+        sys::rename(self.dir.as_fd(), name, &grave)?;
+        remove_all(self.dir.as_fd(), &grave)
     }
+}
 
-    /// Locks a directory that was just made, and begins a record in it; None if somebody has taken it away meanwhile.
-    fn lock(&self, name: &CStr) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
-        let dir = match sys::openat(self.containers.as_fd(), name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-            opened => opened?,
-        };
-        match sys::lock(dir.as_fd(), true) {
-            Err(e) if e.raw_os_error() == Some(libc::EWOULDBLOCK) => return Ok(None),
-            done => done?,
+/// What a container is doing.
+fn status(record: &Record, held: bool) -> Status {
+    match record.get("state") {
+        Some("created") | None => Status::Created,
+        Some("restarting") if held => Status::Restarting,
+        Some("running") => {
+            // A supervisor that lives has written what is; for a container without one the kernel is asked.
+            let lives = if held { true } else { record.process().is_some() };
+            match lives {
+                true if record.get("cgroup").is_some() && cgroup::Group::open(record.id()).is_frozen() => {
+                    Status::Paused
+                }
+                true => Status::Running,
+                false => Status::Exited,
+            }
         }
-        // In a removed directory nothing can be made.
-        match begin_record(&dir) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(e) => Err(e),
-            Ok(record) => Ok(Some((dir, record))),
-        }
+        Some(_) => Status::Exited,
     }
+}
+
+/// Removes a directory with all that is in it, by descriptors alone. What is gone already is no error.
+pub fn remove_all(parent: BorrowedFd, name: &CStr) -> io::Result<()> {
+    rootfs::remove::tree(parent, name)
 }
 
 /// A new record, not yet in its place.
-fn begin_record(dir: &OwnedFd) -> io::Result<OwnedFd> {
-    let flags = k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW;
-    sys::openat(dir.as_fd(), c"record.new", flags, 0o600)
+fn begin_record(dir: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW;
+    sys::openat(dir, c"record.new", flags, 0o600)
 }
 
-/// The value of a key in a record's text.
-fn value<'a>(record: &'a str, key: &str) -> Option<&'a str> {
-    record.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+/// Writes a record: a reader sees the old one or the new one, never half of one.
+///
+/// On a full disk there is no room for a second one, and how a container ended must not be lost for that: the old one is
+/// overwritten in place then, which needs no room (one write, within the page that it has).
+pub fn save(dir: BorrowedFd, record: &Record) -> io::Result<()> {
+    let text = record.text();
+    let aside = || -> io::Result<()> {
+        let file = begin_record(dir)?;
+        sys::write_all(file.as_fd(), text.as_bytes())?;
+        sys::rename(dir, c"record.new", c"record")
+    };
+    match aside() {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
+            let _ = sys::unlink(dir, c"record.new", false);
+            let file = sys::openat(dir, c"record", k::O_WRONLY | k::O_NOFOLLOW, 0).map_err(|_| e)?;
+            sys::write_all(file.as_fd(), text.as_bytes())?;
+            sys::truncate(file.as_fd(), text.len() as u64)
+        }
+        done => done,
+    }
 }
 
-/// The names in a directory, without `.` and `..`.
-fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
-    let mut found = Vec::new();
+/// Does something for each name in a directory, without `.` and `..`. Takes no memory: this is done by whoever becomes a
+/// supervisor, among a thousand others perhaps.
+fn each_name(dir: BorrowedFd, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
     let mut buffer = [0u8; 8192];
     loop {
-        let used = sys::getdents(dir.as_fd(), &mut buffer)?;
+        let used = sys::getdents(dir, &mut buffer)?;
         let mut rest = buffer.get(..used).unwrap_or_default();
         // struct linux_dirent64: inode 8, offset 8, length 2, type 1, name.
         while let Some(length) = rest.get(16..18).map(|b| usize::from(u16::from_ne_bytes([b[0], b[1]]))) {
-            let name = rest.get(19..length).and_then(|b| b.split(|byte| *byte == 0).next()).unwrap_or_default();
-            if !matches!(name, b"" | b"." | b"..") {
-                found.extend(CString::new(name));
+            let name = rest.get(19..length).and_then(|b| CStr::from_bytes_until_nul(b).ok()).unwrap_or_default();
+            if !matches!(name.to_bytes(), b"" | b"." | b"..") {
+                act(name);
             }
             rest = rest.get(length.max(19)..).unwrap_or_default();
         }
         // Where another name would have fitted (255 bytes at most), there is none. A filesystem that stops early all the
         // same leaves work for the next command, no more.
         if used + 19 + 256 < buffer.len() {
-            return Ok(found);
+            return Ok(());
         }
     }
 }
 
-/// Removes the files that we make in a container's directory, and no others: it may be a directory that only looks like
+/// Whether a container's record says that there is nothing to be done about it: the usual case, found without taking memory.
+fn is_at_rest(dir: BorrowedFd) -> bool {
+    let mut text = [0u8; 8192];
+    let Ok(file) = sys::openat(dir, c"record", k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0) else { return false };
+    let Ok(length) = sys::read(file.as_fd(), &mut text) else { return false };
+    let text = text.get(..length).unwrap_or_default();
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let has = |wanted: &[u8]| text.split(|byte| *byte == b'\n').any(|line| line == wanted);
+    lines.next() == Some(VERSION.as_bytes())
+        && length < 8192
+        && (has(b"state exited") || has(b"state created"))
+        && !has(b"--rm")
+        && !has(b"guarded yes")
+}
+
+/// Removes the files that we make in a new container's directory, and no others: it may be a directory that only looks like
 /// one, and then it stays.
 fn empty(dir: &OwnedFd) -> io::Result<()> {
     for name in [c"record", c"record.new"] {
@@ -244,30 +854,11 @@ fn empty(dir: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends a container that has outlived its ctr: its PID 1 changed its ids (su, gosu) and thereby lost the signal that comes
-/// when ctr dies (prctl(2), `PR_SET_PDEATHSIG`), or switched that off.
-///
-/// The record names its pid, when it was started, and the boot and the pid namespace in which that is so: all four must
-/// be true of a process, or it is a stranger.
-fn end_orphan(dir: &OwnedFd) {
-    let found = || -> Option<OwnedFd> {
-        let record = sys::openat(dir.as_fd(), c"record", k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0).ok()?;
-        let text = String::from_utf8(procfs::read_all(record.as_fd(), 64 << 10).ok()?).ok()?;
-        if text.lines().next() != Some(VERSION) {
-            return None;
-        }
-        let pid = value(&text, "pid")?.parse().ok()?;
-        // The descriptor first: what is read afterwards is about the process that it holds, or about none.
-        let process = sys::pidfd_open(pid).ok()?;
-        let now = identity(pid)?;
-        now.iter().all(|(key, is)| value(&text, key) == Some(is)).then_some(process)
-    };
-    if let Some(process) = found() {
-        let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
-        // Its end is awaited, so that what it held is free; a process that cannot die now will do so later.
-        let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-        let _ = sys::poll(&mut wanted, 5000);
-    }
+/// Which boot this is.
+pub fn boot_id() -> Option<String> {
+    let proc = procfs::open().ok()?;
+    let boot = procfs::read(proc.as_fd(), c"sys/kernel/random/boot_id").ok()?;
+    Some(String::from_utf8_lossy(&boot).trim().to_owned())
 }
 
 /// What tells a process from every other one that ever had or will have its number: when it was started (in the kernel's
@@ -275,13 +866,8 @@ fn end_orphan(dir: &OwnedFd) {
 fn identity(pid: u32) -> Option<[(&'static str, String); 3]> {
     let proc = procfs::open().ok()?;
     let stat = procfs::read(proc.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
-    let boot = procfs::read(proc.as_fd(), c"sys/kernel/random/boot_id").ok()?;
     let namespace = sys::fstat(sys::openat(proc.as_fd(), c"self/ns/pid", k::O_RDONLY, 0).ok()?.as_fd()).ok()?.st_ino;
-    Some([
-        ("started", started(&stat)?),
-        ("boot", String::from_utf8_lossy(&boot).trim().to_owned()),
-        ("pid-namespace", namespace.to_string()),
-    ])
+    Some([("ticks", started(&stat)?), ("boot", boot_id()?), ("pid-namespace", namespace.to_string())])
 }
 
 /// When a process started, from its `/proc/PID/stat` (field 22, in ticks since boot).
@@ -293,60 +879,123 @@ fn started(stat: &[u8]) -> Option<String> {
 }
 
 impl Entry {
-    /// Writes the record: a reader sees the old one or the new one, never half of one.
-    pub fn save(&self, lines: &[(&str, String)]) -> Result<()> {
-        let mut text = format!("{VERSION}\n");
-        for (key, value) in lines {
-            // One line each, whatever is in it.
-            let _ = writeln!(text, "{key} {}", value.replace('\n', " "));
+    /// Writes the record. From then on the container exists, and dropping this leaves it.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        let first = self.fresh.borrow_mut().take().map(|file| {
+            let saved = sys::write_all(file.as_fd(), record.text().as_bytes())
+                .and_then(|()| sys::rename(self.dir.as_fd(), c"record.new", c"record"));
+            // Close-on-exec does it, at no cost, or our end.
+            let _ = file.into_raw_fd();
+            saved
+        });
+        first
+            .unwrap_or_else(|| save(self.dir.as_fd(), record))
+            .doing("write the container's record", self.path.join("record").display())
+    }
+
+    /// The container exists: dropping this does not take it away.
+    pub fn keep(&self) {
+        self.new.set(false);
+    }
+
+    /// What the record says now.
+    pub fn record(&self) -> Result<Record> {
+        let doing = || format!("read the record of {}", self.name.to_string_lossy());
+        let damaged = |why: String| Error::new(doing(), self.path.join("record").display(), io::Error::other(why));
+        match read_record(self.dir.as_fd()) {
+            Ok(Some(Ok(record))) => Ok(record),
+            Ok(Some(Err(why))) => Err(damaged(why)),
+            Ok(None) => Err(damaged("there is none".to_owned())),
+            Err(e) => Err(Error::new(doing(), self.path.join("record").display(), e)),
         }
-        let write = || -> io::Result<()> {
-            let mut record = self.record.borrow_mut();
-            // The one that was begun with the directory has its place already if this is a second try.
-            if self.saved.replace(true) {
-                *record = begin_record(&self.dir)?;
-            }
-            sys::write_all(record.as_fd(), text.as_bytes())?;
-            sys::rename(self.dir.as_fd(), c"record.new", c"record")
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Where it is (or was, if it was renamed since).
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory that it is in.
+    pub fn parent(&self) -> BorrowedFd<'_> {
+        self.parent.as_fd()
+    }
+
+    /// The name that it was opened under.
+    pub fn name(&self) -> String {
+        self.name.to_string_lossy().into_owned()
+    }
+
+    /// The name that it has now: somebody may have renamed it. None if it is gone.
+    pub fn current_name(&self) -> Option<String> {
+        self.find_name().map(|name| name.to_string_lossy().into_owned())
+    }
+
+    fn find_name(&self) -> Option<CString> {
+        let here = |name: &CStr| {
+            open_dir(self.parent.as_fd(), name)
+                .is_ok_and(|dir| sys::same_file(dir.as_fd(), self.dir.as_fd()).unwrap_or(false))
         };
-        write().doing("write the container's record", self.path.join("record").display())
+        if here(&self.name) {
+            return Some(self.name.clone());
+        }
+        // A descriptor of its own: whoever else reads these names is not disturbed.
+        let again = open_dir(self.parent.as_fd(), c".").ok()?;
+        let mut found = None;
+        each_name(again.as_fd(), &mut |name| {
+            if found.is_none() && here(name) {
+                found = Some(name.to_owned());
+            }
+        })
+        .ok()?;
+        found
     }
 
     /// Adds what tells the container's process from a later one of the same number: the next ctr may have to end it. Not
-    /// done at once, because most containers are gone before anybody could ask. A record without it is no less true.
-    pub fn save_identity(&self, pid: u32) {
-        let Some(identity) = identity(pid) else { return };
-        let text = identity.iter().fold(String::new(), |text, (key, value)| text + &format!("{key} {value}\n"));
-        let _ = sys::write_all(self.record.borrow().as_fd(), text.as_bytes());
+    /// done at once where containers are gone before anybody could ask. A record without it is no less true.
+    pub fn save_identity(&self, record: &Record, pid: u32) {
+        let mut record = record.clone();
+        record.set_process(pid);
+        let _ = save(self.dir.as_fd(), &record);
     }
 
-    /// The container is gone, so is its record; and this process ends, which closes the rest.
+    /// A container that ends with its `ctr run` is gone, so is its record; and this process ends, which closes the rest.
     pub fn remove(self) {
         self.erase();
         std::mem::forget(self);
+    }
+
+    /// Removes a container with its layer and its log.
+    pub fn remove_all(self) -> Result<()> {
+        let record = self.record().unwrap_or_default();
+        // It may have been renamed since it was opened: then the name is another one's, or nobody's.
+        let path = self.path.parent().unwrap_or(Path::new("/")).to_owned();
+        let tree = Tree { path, dir: Rc::clone(&self.parent), listed: Cell::new(true) };
+        let name = self.find_name().ok_or_else(|| Error::usage(format_args!("{} is gone already", self.name())))?;
+        tree.remove(&name, &record).doing("remove the container", self.path.display())
     }
 
     /// What cannot be removed now is left to the next command.
     fn erase(&self) {
         // A record that was being written when we failed is there only then: ENOENT is the usual answer to nobody.
         let gone = sys::unlink(self.dir.as_fd(), c"record", false)
-            .and_then(|()| sys::unlink(self.containers.as_fd(), &self.name, true));
+            .and_then(|()| sys::unlink(self.parent.as_fd(), &self.name, true));
         if gone.is_err() {
-            let _ = empty(&self.dir).and_then(|()| sys::unlink(self.containers.as_fd(), &self.name, true));
+            let _ = empty(&self.dir).and_then(|()| sys::unlink(self.parent.as_fd(), &self.name, true));
         }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.erase();
+        if self.new.get() {
+            self.erase();
+        }
     }
-}
-
-/// The words of a command, for a record.
-pub fn command_line(words: &[CString]) -> String {
-    let shown = |word: &CString| OsString::from_vec(word.as_bytes().to_vec()).to_string_lossy().into_owned();
-    words.iter().map(shown).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -362,5 +1011,53 @@ mod tests {
         }
         let now = identity(std::process::id()).unwrap();
         assert!(now.iter().all(|(_, value)| !value.is_empty()) && Some(now) == identity(std::process::id()));
+    }
+
+    fn sample() -> Record {
+        let mut record = Record::default();
+        record.set("id", "0123456789abcdef".repeat(4));
+        record
+    }
+
+    #[test]
+    fn any_bytes_survive_a_record() {
+        let mut record = sample();
+        let words =
+            [&b"plain"[..], b"", b"two\nlines\n", b"\\x41\\", b"\xff\xfe tail ", b"\t\r\x01", "ä€".as_bytes()];
+        for word in words {
+            record.add("arg", OsStr::from_bytes(word));
+        }
+        let text = record.text();
+        assert_eq!(text.lines().count(), 2 + words.len());
+        let read = Record::parse(text.as_bytes()).unwrap();
+        assert_eq!(read, record);
+        assert_eq!(read.words("arg"), words.map(|word| OsStr::from_bytes(word).to_owned()));
+    }
+
+    #[test]
+    fn unknown_keys_are_kept_and_damage_is_named() {
+        let mut record = sample();
+        record.add("from-the-future", "yes");
+        record.set("state", "created");
+        record.set("state", "exited");
+        let read = Record::parse(record.text().as_bytes()).unwrap();
+        assert_eq!((read.get("from-the-future"), read.get("state")), (Some("yes"), Some("exited")));
+        assert!(Record::parse(b"ctr 2\nid x\n").unwrap_err().contains("newer"));
+        assert!(Record::parse(&record.text().as_bytes()[..40]).unwrap_err().contains("cut off"));
+        for garbage in [&b""[..], b"\n", b"ctr", b"ctr 1\n", b"\xff", b"ctr 1\nid 7\n"] {
+            assert!(Record::parse(garbage).is_err());
+        }
+        assert!(unescape("\\").len() == 1 && unescape("\\xzz").len() == 4 && unescape("\\q").len() == 2);
+    }
+
+    #[test]
+    fn a_stranger_is_not_taken_for_the_process() {
+        let mut record = sample();
+        record.set_process(std::process::id());
+        assert!(record.process().is_some());
+        record.set("ticks", "1");
+        assert!(record.process().is_none());
+        record.unset("ticks");
+        assert!(record.process().is_none());
     }
 }

@@ -20,7 +20,8 @@ use rootfs::Trees;
 
 use super::child::{self, Orders, Report, kernel_words};
 use super::fault::Fault;
-use super::plan::Plan;
+use super::plan::{Facts, Plan, plan};
+use super::spec::Spec;
 use super::step::{Context, Op, Step};
 use super::trace::Trace;
 use crate::error::{Doing, Error, Result, exit, hint};
@@ -51,7 +52,13 @@ pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<
     let result =
         here(&plan.outer, &mut fds, trace).and_then(|()| aside(&plan.aside, &mut fds, trace)).and_then(|()| {
             let proc = plan.map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
-            let way = Walk { steps: &plan.inner, flags: plan.namespaces, execs: true };
+            let way = Walk {
+                steps: &plan.inner,
+                flags: plan.namespaces,
+                execs: true,
+                group: plan.group,
+                lasting: plan.lasting,
+            };
             walk(&way, &mut fds.clone(), trace, |born| {
                 write_maps(plan.map, proc.as_ref(), born.pid).and_then(|()| beside(born.pid))
             })
@@ -61,6 +68,20 @@ pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<
     }
     // Otherwise they stay open: the container holds the same mounts, and lives as long as we do.
     result
+}
+
+/// The birth of a container from what was asked and what was found out: the plan, and a second one if it turns out that
+/// the root is the initial ramfs, which cannot be pivoted away (until 7.0). Who is not on it need not look.
+pub fn birth(spec: &Spec, facts: &mut Facts, trace: &mut Trace, beside: &dyn Fn(u32) -> Result<()>) -> Result<Born> {
+    let born = spawn(&plan(spec, facts), trace, beside);
+    if born.as_ref().is_err_and(|e| e.step == Some("pivot") && e.cause.raw_os_error() == Some(libc::EINVAL)) {
+        facts.on_ramfs = super::facts::on_ramfs()?;
+        if facts.on_ramfs.is_some() {
+            trace.note("again", "the root is the initial ramfs: the safe way round it");
+            return spawn(&plan(spec, facts), trace, beside);
+        }
+    }
+    born
 }
 
 /// The steps that we do ourselves.
@@ -90,7 +111,7 @@ fn aside(steps: &[Step], fds: &mut [RawFd], trace: &mut Trace) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
-    let way = Walk { steps, flags: k::CLONE_NEWNS | k::CLONE_FILES, execs: false };
+    let way = Walk { steps, flags: k::CLONE_NEWNS | k::CLONE_FILES, execs: false, group: None, lasting: false };
     let born = walk(&way, fds, trace, |_| Ok(()))?;
     sys::wait_pidfd(born.pidfd.as_fd()).doing("wait for a process", "waitid").map(drop)
 }
@@ -139,6 +160,10 @@ struct Walk<'a> {
     flags: u32,
     /// The last step is `execve`; otherwise the child ends after it.
     execs: bool,
+    /// The v2 control group that it is born in.
+    group: Option<RawFd>,
+    /// The memory that it used is given back.
+    lasting: bool,
 }
 
 /// Sends a child on its way and stays until it has left our memory, as another program or dead. `beside` is done
@@ -153,7 +178,7 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
         fault: Fault::wanted(way.steps),
     };
     let mut stack = new_stack();
-    let born = clone3(way.flags, &mut stack, &mut orders, &report).map_err(|e| {
+    let born = clone3(way.flags, way.group, &mut stack, &mut orders, &report).map_err(|e| {
         let advice = hint("clone", e.raw_os_error().unwrap_or(0));
         Error::new("make the container's namespaces", "clone3", e).hint(advice)
     })?;
@@ -168,6 +193,9 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
     }
     let interrupted = watch(way, &born, &report, trace);
     // The child has left our memory: only now may the stack and the orders go.
+    if way.lasting {
+        sys::forget_content(&mut stack);
+    }
     drop(stack);
     let done = report.done.load(Ordering::Acquire) as usize;
     let errno = report.errno.load(Ordering::Acquire);
@@ -249,9 +277,10 @@ extern "C" fn enter(orders: *mut Orders) -> ! {
     child::run(unsafe { &mut *orders })
 }
 
-/// Makes the child. `clone3(2)`, Linux 5.3; `CLONE_CLEAR_SIGHAND` 5.5.
+/// Makes the child. `clone3(2)`, Linux 5.3; `CLONE_CLEAR_SIGHAND` 5.5, `CLONE_INTO_CGROUP` 5.7.
 fn clone3(
     namespaces: u32,
+    group: Option<RawFd>,
     stack: &mut [MaybeUninit<u128>],
     orders: &mut Orders,
     report: &Report,
@@ -261,7 +290,7 @@ fn clone3(
     #[cfg(feature = "fault")]
     crate::arena::child::stack(stack.as_ptr() as usize, stack.as_ptr() as usize + size_of_val(stack));
     let args = k::clone_args {
-        flags: u64::from(flags) | k::CLONE_CLEAR_SIGHAND,
+        flags: u64::from(flags) | k::CLONE_CLEAR_SIGHAND | group.map_or(0, |_| k::CLONE_INTO_CGROUP),
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         child_tid: report.alive.as_ptr() as u64,
         parent_tid: 0,
@@ -271,7 +300,7 @@ fn clone3(
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: 0,
+        cgroup: group.map_or(0, |fd| fd as u64),
     };
     let answer: usize;
     // SAFETY: the child runs on a stack of its own, which lives until it has left our memory (`inner` waits for that),
@@ -308,7 +337,7 @@ pub fn companion(steps: Vec<Step>) -> io::Result<Born> {
     let report: &Report = Box::leak(Box::new(Report::new(steps.len())));
     let steps: &[Step] = steps.leak();
     let orders = Orders { steps, report, fds: &mut [], watched: false, fault: Fault::none() };
-    clone3(0, Box::leak(new_stack()), Box::leak(Box::new(orders)), report)
+    clone3(0, None, Box::leak(new_stack()), Box::leak(Box::new(orders)), report)
 }
 
 /// A user namespace with these ids, for shifting mounts: a process that only exists to own it, gone when this returns.
@@ -316,7 +345,7 @@ pub fn companion(steps: Vec<Step>) -> io::Result<Born> {
 /// `parent` is our own pidfd.
 pub fn user_namespace(map: IdMap, proc: BorrowedFd, parent: RawFd) -> Result<OwnedFd> {
     let steps = [super::step::step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(parent)])];
-    let way = Walk { steps: &steps, flags: k::CLONE_NEWUSER, execs: false };
+    let way = Walk { steps: &steps, flags: k::CLONE_NEWUSER, execs: false, group: None, lasting: false };
     let mut namespace = None;
     let born = walk(&way, &mut [], &mut Trace::new(false), |born| {
         let made = map.write(proc, born.pid).and_then(|()| crate::idmap::namespace_of(proc, born.pid));
@@ -331,7 +360,7 @@ pub fn user_namespace(map: IdMap, proc: BorrowedFd, parent: RawFd) -> Result<Own
 /// `ctr doctor`, which tries instead of guessing. `map` is for `CLONE_NEWUSER`; the first step then awaits it.
 pub fn attempt(namespaces: u32, steps: &[Step], map: Option<IdMap>) -> Result<()> {
     let proc = map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
-    let way = Walk { steps, flags: namespaces, execs: false };
+    let way = Walk { steps, flags: namespaces, execs: false, group: None, lasting: false };
     let born = walk(&way, &mut [-1; 4], &mut Trace::new(false), |born| write_maps(map, proc.as_ref(), born.pid))?;
     sys::wait_pidfd(born.pidfd.as_fd()).doing("wait for a process", "waitid").map(drop)
 }

@@ -438,6 +438,110 @@ pub fn hostname(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// When a container that has ended is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// Never.
+    #[default]
+    No,
+    /// When its exit code was not 0; at most so many times.
+    OnFailure(Option<u32>),
+    /// Whenever it ends, and after a reboot, unless it was stopped by `ctr stop`; after a reboot even then.
+    Always,
+    /// The same, but what was stopped stays stopped over a reboot.
+    UnlessStopped,
+}
+
+/// How a container's health is looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// For `/bin/sh -c` inside.
+    pub command: String,
+    /// Nanoseconds from the end of one check to the next.
+    pub interval: u64,
+    /// Nanoseconds that a check may take.
+    pub timeout: u64,
+    /// How many failures in a row make it unhealthy.
+    pub retries: u32,
+    /// Nanoseconds after the start in which failures do not count.
+    pub start_period: u64,
+}
+
+/// What a supervisor is to do beside running the command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Care {
+    /// When it is started again.
+    pub restart: Restart,
+    /// It is removed when it ends.
+    pub remove: bool,
+    /// What `stop` sends; SIGTERM if it is none of our business.
+    pub stop_signal: Option<i32>,
+    /// How many seconds `stop` waits; None for ever.
+    pub stop_timeout: Option<u64>,
+    /// How its health is looked after.
+    pub health: Option<Health>,
+    /// `--log-opt max-size`, in bytes.
+    pub log_size: Option<u64>,
+    /// `--log-opt max-file`.
+    pub log_files: Option<u32>,
+}
+
+/// How many seconds a container has to end by itself, if nobody says otherwise (as Docker has it).
+pub const STOP_TIMEOUT: u64 = 10;
+
+/// `--restart`.
+pub fn restart(text: &str) -> Result<Restart> {
+    match text.split_once(':').map_or((text, None), |(name, times)| (name, Some(times))) {
+        ("no" | "", None) => Ok(Restart::No),
+        ("always", None) => Ok(Restart::Always),
+        ("unless-stopped", None) => Ok(Restart::UnlessStopped),
+        ("on-failure", None) => Ok(Restart::OnFailure(None)),
+        ("on-failure", Some(times)) if times.parse::<u32>().is_ok() => {
+            Ok(Restart::OnFailure(times.parse().ok().filter(|n| *n > 0)))
+        }
+        _ => Err(Error::usage(format_args!(
+            "bad --restart {text:?}: it is no, on-failure, on-failure:TIMES, always or unless-stopped"
+        ))),
+    }
+}
+
+/// How many seconds to wait for the end, from `-t` or `--stop-timeout`; -1 is for ever (None).
+pub fn seconds(text: &str, option: &str) -> Result<Option<u64>> {
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(n) if (0..=i64::from(i32::MAX) / 1000).contains(&n) => Ok(Some(n as u64)),
+        _ => Err(Error::usage(format_args!(
+            "bad {option} {text:?}: it is a number of seconds, or -1 to wait for ever"
+        ))),
+    }
+}
+
+/// One `--log-opt`.
+pub fn log_opt(text: &str, care: &mut Care) -> Result<()> {
+    let bad = || {
+        Error::usage(format_args!(
+            "bad --log-opt {text:?}: it is max-size=SIZE (at least 4k) or max-file=N (1 to 1000)"
+        ))
+    };
+    match text.split_once('=').ok_or_else(bad)? {
+        ("max-size", size) => {
+            care.log_size = Some(bytes(size, "--log-opt max-size").ok().filter(|n| *n >= 4096).ok_or_else(bad)?)
+        }
+        ("max-file", n) => care.log_files = Some(n.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or_else(bad)?),
+        _ => return Err(bad()),
+    }
+    Ok(())
+}
+
+/// A `--label`: the key has no blanks, the value may be missing.
+pub fn label(text: &str) -> Result<()> {
+    let key = text.split('=').next().unwrap_or_default();
+    if key.is_empty() || key.contains(char::is_whitespace) {
+        return Err(Error::usage(format_args!("bad --label {text:?}: it is KEY=VALUE, or KEY")));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use linux_raw_sys::general as k;
 use rootfs::Trees;
 
 use super::spec::Limit;
-use crate::{caps, sys};
+use crate::{caps, cgroup, sys};
 
 /// How often, in milliseconds, the child that waits for its parent looks whether there still is one.
 const LOOK: u32 = 100;
@@ -61,7 +61,8 @@ impl Strings {
         Strings { owned, pointers }
     }
 
-    fn pointers(&self) -> &[*const c_char] {
+    /// The array, its null at the end.
+    pub fn pointers(&self) -> &[*const c_char] {
         &self.pointers
     }
 }
@@ -129,6 +130,11 @@ pub enum Op {
     /// A terminal of our own devpts becomes ours; its other end goes to the parent through this socket.
     /// `dev` is the directory of `/dev`.
     Terminal { dev: CString, parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
+    /// The same in a container that runs already, where others may have a hand in everything: the terminal is of a devpts, or it is
+    /// none.
+    TerminalIn { parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
+    /// The three standard descriptors in a container that runs already: `/dev/null` is that device, or it is none.
+    StdioIn([Stdio; 3]),
     /// The three standard descriptors; the path of `/dev/null`.
     Stdio(CString, [Stdio; 3]),
     /// A resource limit.
@@ -143,6 +149,12 @@ pub enum Op {
     NoNewPrivs,
     /// We die when the parent does; and if it is dead already (its pidfd is readable) we do not start.
     Guard(RawFd),
+    /// Enough is written down for us to be found by who comes after the parent: we outlive it.
+    Unguard,
+    /// The control groups that we are in are the roots of what we see of them.
+    CgroupNamespace,
+    /// We join the control group that this file (its `cgroup.procs`) belongs to.
+    Join(RawFd),
     /// Wait for the end of the parent (its pidfd), then put these settings of the terminal in force. Everything else is
     /// closed first: this process must not keep the parent's pipes open.
     RestoreTerminal { parent: RawFd, terminal: RawFd, settings: k::termios },
@@ -181,6 +193,8 @@ impl Op {
             },
             Op::Session => sys::setsid(),
             Op::Terminal { dev, parent, size, owner } => terminal(dev, *parent, size.as_ref(), *owner),
+            Op::TerminalIn { parent, size, owner } => terminal_in(*parent, size.as_ref(), *owner),
+            Op::StdioIn(three) => stdio_in(*three),
             Op::Stdio(dev, three) => stdio(dev, *three),
             Op::Limit(limit) => sys::set_limit(limit.resource, limit.soft, limit.hard),
             Op::Bounding(keep) => bounding(*keep),
@@ -196,6 +210,9 @@ impl Op {
             Op::Capabilities(set) => sys::capset(*set, *set, 0),
             Op::NoNewPrivs => sys::no_new_privs(),
             Op::Guard(parent) => guard(*parent),
+            Op::Unguard => sys::parent_death_signal(0),
+            Op::CgroupNamespace => rootfs::sys::unshare(k::CLONE_NEWCGROUP),
+            Op::Join(door) => cgroup::join(sys::borrow(*door)),
             Op::RestoreTerminal { parent, terminal, settings } => {
                 close_all_but(&[*parent.min(terminal), *parent.max(terminal)])?;
                 sys::poll(&mut [sys::PollFd { fd: *parent, events: libc::POLLIN, revents: 0 }], -1)?;
@@ -257,6 +274,57 @@ fn terminal(dev: &CStr, parent: RawFd, size: Option<&k::winsize>, owner: Option<
     // Close-on-exec does it, at no cost.
     for fd in [dev, master, ours, console, slave] {
         let _ = fd.into_raw_fd();
+    }
+    Ok(())
+}
+
+/// A terminal of the container's devpts (CVE-2025-52565: what is at these paths is asked of the kernel, not believed).
+fn terminal_in(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let root = sys::openat(sys::CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0)?;
+    let flags = k::O_RDWR | k::O_NOCTTY | k::O_NONBLOCK;
+    let master = rootfs::path::open(root.as_fd(), c"/dev/pts/ptmx", flags, rootfs::path::Links::Refuse)?;
+    if sys::fs_magic(master.as_fd())? != u64::from(k::DEVPTS_SUPER_MAGIC) {
+        return Err(io::Error::from_raw_os_error(libc::ENOTTY));
+    }
+    sys::set_nonblocking(master.as_fd(), false)?;
+    sys::unlock_pty(master.as_fd())?;
+    let ours = sys::pty_peer(master.as_fd())?;
+    if let Some(size) = size {
+        sys::set_window_size(master.as_fd(), size)?;
+    }
+    if let Some((uid, gid)) = owner {
+        sys::fchown(ours.as_fd(), uid, gid)?;
+    }
+    sys::control_terminal(ours.as_fd())?;
+    sys::send_fd(sys::borrow(parent), master.as_fd())?;
+    for number in 0..3 {
+        sys::dup_to(ours.as_fd(), number)?;
+    }
+    // Close-on-exec does it, at no cost.
+    for fd in [root, master, ours] {
+        let _ = fd.into_raw_fd();
+    }
+    Ok(())
+}
+
+fn stdio_in(three: [Stdio; 3]) -> io::Result<()> {
+    for (place, number) in three.into_iter().zip(0..) {
+        match place {
+            Stdio::Keep => {}
+            Stdio::Fd(fd) => sys::dup_to(sys::borrow(fd), number)?,
+            Stdio::Null => {
+                let root = sys::openat(sys::CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0)?;
+                let flags = k::O_RDWR | k::O_NOCTTY | k::O_NONBLOCK;
+                let null = rootfs::path::open(root.as_fd(), c"/dev/null", flags, rootfs::path::Links::Refuse)?;
+                let stat = sys::fstat(null.as_fd())?;
+                // Character device 1:3, as the kernel packs it.
+                if stat.st_mode & k::S_IFMT != k::S_IFCHR || stat.st_rdev != 0x103 {
+                    return Err(io::Error::from_raw_os_error(libc::ENODEV));
+                }
+                sys::dup_to(null.as_fd(), number)?;
+                let _ = (root.into_raw_fd(), null.into_raw_fd());
+            }
+        }
     }
     Ok(())
 }
@@ -338,7 +406,8 @@ impl fmt::Display for Op {
             Op::Keyring => write!(f, "keyctl new_session"),
             Op::Session => write!(f, "setsid"),
             Op::Terminal { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY, mount --bind /dev/pts/0 /dev/console"),
-            Op::Stdio(_, three) => {
+            Op::TerminalIn { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY"),
+            Op::StdioIn(three) | Op::Stdio(_, three) => {
                 let names = three.map(|stdio| match stdio {
                     Stdio::Keep => "ctr's own",
                     Stdio::Null => "/dev/null",
@@ -358,6 +427,9 @@ impl fmt::Display for Op {
             Op::Capabilities(set) => write!(f, "capset {}", caps::list(*set)),
             Op::NoNewPrivs => write!(f, "prctl PR_SET_NO_NEW_PRIVS"),
             Op::Guard(_) => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
+            Op::Unguard => write!(f, "prctl PR_SET_PDEATHSIG 0"),
+            Op::CgroupNamespace => write!(f, "unshare --cgroup"),
+            Op::Join(_) => write!(f, "echo 0 > cgroup.procs"),
             Op::RestoreTerminal { .. } => write!(f, "wait for ctr's end, stty as before"),
             Op::Signals => write!(f, "sigprocmask none"),
             Op::CloseAll { .. } => write!(f, "close_range 3-"),

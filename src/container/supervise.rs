@@ -29,9 +29,39 @@ const SOON: u64 = 2_000_000_000;
 
 /// How often it was asked to end, and when for the last time.
 #[derive(Clone, Copy, Debug, Default)]
-struct Asked {
+pub struct Asked {
     times: u32,
     last: u64,
+}
+
+impl Asked {
+    /// Passes a signal on, and sees to it that somebody who means it is heard: process 1 of a pid namespace (`first` is
+    /// its number) gets only signals that it has handlers for.
+    pub fn pass_on(&mut self, signal: i32, first: Option<u32>, name: &str, deliver: &dyn Fn(i32)) {
+        deliver(signal);
+        let kill = |why: &str| {
+            say(&format!("{why}: killing {name}"));
+            deliver(libc::SIGKILL);
+        };
+        match (signal, first.map_or(Takes::Handles, |pid| takes(pid, signal))) {
+            (libc::SIGHUP, Takes::Default) => kill("it has no handler for SIGHUP"),
+            (libc::SIGINT | libc::SIGTERM, takes) => {
+                let now = sys::now();
+                let patient = takes == Takes::Handles && now.saturating_sub(self.last) > SOON;
+                *self = Asked { times: if patient { 1 } else { self.times + 1 }, last: now };
+                if self.times == 1 && takes != Takes::Handles {
+                    say(&format!(
+                        "{name} ignores this signal: as PID 1 a program gets only those it has handlers for (ctr run \
+                         --init helps); twice more kills it"
+                    ));
+                }
+                if self.times == INSIST {
+                    kill("it still runs after three signals");
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// One direction of the bytes.
@@ -226,26 +256,10 @@ impl Outside {
             }
             return;
         }
-        // It may have just ended; poll will tell.
-        let _ = sys::pidfd_signal(born.pidfd.as_fd(), signal);
-        match (signal, if self.first { takes(born.pid, signal) } else { Takes::Handles }) {
-            (libc::SIGHUP, Takes::Default) => kill(born, name, "it has no handler for SIGHUP"),
-            (libc::SIGINT | libc::SIGTERM, takes) => {
-                let now = sys::now();
-                let patient = takes == Takes::Handles && now.saturating_sub(asked.last) > SOON;
-                *asked = Asked { times: if patient { 1 } else { asked.times + 1 }, last: now };
-                if asked.times == 1 && takes != Takes::Handles {
-                    say(&format!(
-                        "{name} ignores this signal: as PID 1 a program gets only those it has handlers for (ctr run \
-                         --init helps); twice more kills it"
-                    ));
-                }
-                if asked.times == INSIST {
-                    kill(born, name, "it still runs after three signals");
-                }
-            }
-            _ => {}
-        }
+        asked.pass_on(signal, self.first.then_some(born.pid), name, &|signal| {
+            // It may have just ended; poll will tell.
+            let _ = sys::pidfd_signal(born.pidfd.as_fd(), signal);
+        });
     }
 
     /// The caller's terminal is gone, or nobody reads what the container's terminal shows: the container is told the way
@@ -279,6 +293,11 @@ enum Takes {
     Ignores,
     /// Nothing: for PID 1 that means that it does not even arrive.
     Default,
+}
+
+/// Whether PID 1 of a pid namespace, whose number this is, has something to do with a signal; what arrives at nobody has not.
+pub fn hears(pid: u32, signal: i32) -> bool {
+    takes(pid, signal) == Takes::Handles
 }
 
 fn takes(pid: u32, signal: i32) -> Takes {

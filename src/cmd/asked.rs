@@ -1,0 +1,342 @@
+//! From the words of `ctr run` and `ctr create` to a [`Spec`]: checked, and nothing of the machine looked at. And what of these
+//! words is remembered in a container's record, so that `ctr start` makes the same one again: the options under their own
+//! names, with everything settled that depends on where and by whom they were typed.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FlagInfoKind};
+
+use crate::cli::{self, Run};
+use crate::container::record::Record;
+use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Userns};
+use crate::error::{Doing, Error, Result};
+use crate::{clock, names, signals, sys};
+
+/// Checks the words; looks at nothing but environment and files that were named.
+pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
+    let root = match &asked.rootfs {
+        Some(dir) => Root::Dir(PathBuf::from(dir)),
+        None if operands.is_empty() => {
+            return Err(Error::usage(
+                "no ROOT: say what becomes /, for example: ctr run -it host sh, or: ctr run ./rootfs sh",
+            ));
+        }
+        None => root(&operands.remove(0))?,
+    };
+    if let Some(program) = asked.entrypoint.as_ref().filter(|p| !p.is_empty()) {
+        operands.insert(0, program.into());
+    }
+    if operands.first().is_none_or(|word| word.is_empty()) {
+        return Err(Error::usage("no COMMAND: say what to run after ROOT, for example: ctr run host sh"));
+    }
+    let only_host = |value: &Option<String>, option: &str| match value.as_deref() {
+        None | Some("" | "private") => Ok(false),
+        Some("host") => Ok(true),
+        Some(other) => Err(Error::usage(format_args!("bad {option} {other:?}: it is host, or left out"))),
+    };
+    let mut env = Vec::new();
+    for path in &asked.env_file {
+        let text = std::fs::read_to_string(path).doing("read the --env-file", path)?;
+        env.extend(spec::env_file(&text, Path::new(path))?);
+    }
+    for pair in &asked.env {
+        env.extend(spec::env(pair)?);
+    }
+    let mut volumes = asked.volume.iter().map(|text| spec::volume(text)).collect::<Result<Vec<_>>>()?;
+    let mut tmpfs = asked.tmpfs.iter().map(|text| spec::tmpfs(text)).collect::<Result<Vec<_>>>()?;
+    for text in &asked.mount {
+        match spec::mount(text)? {
+            Mount::Volume(volume) => volumes.push(volume),
+            Mount::Tmpfs(mount) => tmpfs.push(mount),
+        }
+    }
+    let mut targets: Vec<_> = volumes.iter().map(|v| &v.to).chain(tmpfs.iter().map(|t| &t.to)).collect();
+    targets.sort_by_key(|to| to.as_path());
+    if let Some((twice, _)) = targets.iter().zip(targets.iter().skip(1)).find(|(one, next)| one == next) {
+        return Err(Error::usage(format_args!("two mounts have the same target {twice}")));
+    }
+    let spec = Spec {
+        root,
+        writable_root: asked.rw,
+        read_only: asked.read_only,
+        command: spec::command(operands)?,
+        env,
+        workdir: spec::inside(asked.workdir.as_deref().unwrap_or("/"), "-w")?,
+        user: asked.user.clone(),
+        name: asked.name.as_ref().map(|name| names::check(name).map(|()| name.clone())).transpose()?,
+        hostname: asked.hostname.as_ref().map(|name| spec::hostname(name)).transpose()?,
+        interactive: asked.interactive,
+        terminal: asked.tty,
+        volumes,
+        tmpfs,
+        network: match asked.network.as_deref() {
+            None | Some("none") => Network::None,
+            Some("host") => Network::Host,
+            Some(other) => {
+                return Err(Error::usage(format_args!(
+                    "bad --network {other:?}: none and host are what there is so far"
+                )));
+            }
+        },
+        host_pid: only_host(&asked.pid, "--pid")?,
+        host_ipc: only_host(&asked.ipc, "--ipc")?,
+        host_uts: only_host(&asked.uts, "--uts")?,
+        userns: match asked.userns.as_deref() {
+            None if sys::euid() == 0 => Userns::Host,
+            Some("host") => Userns::Host,
+            None | Some("auto") => Userns::Auto,
+            Some(other) => return Err(Error::usage(format_args!("bad --userns {other:?}: it is auto or host"))),
+        },
+        hosts: asked.add_host.iter().map(|text| spec::host(text)).collect::<Result<_>>()?,
+        dns: asked.dns.iter().map(|text| spec::name_server(text)).collect::<Result<_>>()?,
+        limits: limits(&asked.ulimit)?,
+        shm_size: asked.shm_size.as_deref().map_or(Ok(64 << 20), |text| spec::bytes(text, "--shm-size"))?,
+        init: asked.init,
+    };
+    contradictions(&spec, asked)?;
+    Ok(spec)
+}
+
+/// `--ulimit`s; of two for the same resource the last one wins.
+fn limits(texts: &[String]) -> Result<Vec<spec::Limit>> {
+    let mut limits: Vec<spec::Limit> = Vec::new();
+    for text in texts {
+        let limit = spec::limit(text)?;
+        limits.retain(|earlier| earlier.resource != limit.resource);
+        limits.push(limit);
+    }
+    Ok(limits)
+}
+
+/// ROOT as it was typed.
+fn root(word: &OsString) -> Result<Root> {
+    if word == "host" {
+        return Ok(Root::Host);
+    }
+    let path = PathBuf::from(word);
+    if word.as_bytes().contains(&b'/') || word == "." || word == ".." {
+        return Ok(Root::Dir(path));
+    }
+    let shown = path.display();
+    if path.is_dir() {
+        return Err(Error::usage(format_args!("bad ROOT {shown}: for the directory of this name write ./{shown}")));
+    }
+    Err(Error::usage(format_args!(
+        "bad ROOT {shown}: it is the word host or a directory with a slash in it, such as ./rootfs (ctr has no images yet)"
+    )))
+}
+
+/// Wishes that exclude each other.
+fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
+    let rules = [
+        (spec.writable_root && spec.root == Root::Host, "--rw and host: the machine's own root is never written to"),
+        (spec.writable_root && spec.read_only, "--rw and --read-only: choose one"),
+        (spec.host_uts && spec.hostname.is_some(), "-h and --uts host: the host's name would change"),
+        (
+            spec.userns == Userns::Auto && spec.host_pid,
+            "--pid host needs --userns host: a user namespace sees its own processes only",
+        ),
+        (
+            spec.userns == Userns::Auto && spec.host_ipc,
+            "--ipc host needs --userns host: the host's queues belong to another user namespace",
+        ),
+        (
+            spec.userns == Userns::Host && sys::euid() != 0 && !asked.dry_run,
+            "--userns host needs root: run ctr as root, or leave the option out",
+        ),
+        (
+            spec.userns == Userns::Auto && sys::euid() != 0 && spec.root == Root::Host && !asked.dry_run,
+            "host needs root: an ordinary user may run a directory of his own",
+        ),
+    ];
+    match rules.into_iter().find(|(broken, _)| *broken) {
+        Some((_, sentence)) => Err(Error::usage(sentence)),
+        None => Ok(()),
+    }
+}
+
+/// What its supervisor is to do beside running the command.
+pub fn care(asked: &Run) -> Result<Care> {
+    let mut care = Care {
+        restart: asked.restart.as_deref().map(spec::restart).transpose()?.unwrap_or_default(),
+        remove: asked.rm,
+        stop_signal: asked.stop_signal.as_deref().map(|text| signals::parse(text, "--stop-signal")).transpose()?,
+        stop_timeout: match asked.stop_timeout.as_deref() {
+            Some(text) => spec::seconds(text, "--stop-timeout")?,
+            None => Some(spec::STOP_TIMEOUT),
+        },
+        ..Care::default()
+    };
+    if care.remove && care.restart != spec::Restart::No {
+        return Err(Error::usage("--rm and --restart: a container that comes back is not removed; choose one"));
+    }
+    for text in &asked.log_opt {
+        spec::log_opt(text, &mut care)?;
+    }
+    for text in &asked.label {
+        spec::label(text)?;
+    }
+    let time = |text: &Option<String>, option: &str, usual: u64| {
+        text.as_deref().map_or(Ok(usual), |text| {
+            let time = clock::duration(text, option)?;
+            Ok(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
+        })
+    };
+    const SECOND: u64 = 1_000_000_000;
+    let health = Health {
+        command: asked.health_cmd.clone().unwrap_or_default(),
+        interval: time(&asked.health_interval, "--health-interval", 30 * SECOND)?.max(SECOND / 1000),
+        timeout: time(&asked.health_timeout, "--health-timeout", 30 * SECOND)?.max(SECOND / 1000),
+        start_period: time(&asked.health_start_period, "--health-start-period", 0)?,
+        retries: match asked.health_retries.as_deref() {
+            None => 3,
+            Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+                Error::usage(format_args!("bad --health-retries {text:?}: it is a number, 1 at least"))
+            })?,
+        },
+    };
+    let others = [&asked.health_interval, &asked.health_timeout, &asked.health_retries, &asked.health_start_period];
+    if asked.health_cmd.is_none() && others.iter().any(|other| other.is_some()) {
+        return Err(Error::usage("--health-… without --health-cmd: say how to find out"));
+    }
+    care.health = Some(health).filter(|health| !health.command.is_empty());
+    Ok(care)
+}
+
+/// Options that are of the moment alone.
+const OF_THE_MOMENT: [&str; 7] =
+    ["--name", "--detach", "--cidfile", "--trace", "--dry-run", "--detach-keys", "--rootfs"];
+
+/// Whether an option of `run` is a switch; None if there is no such option.
+fn is_switch(option: &str) -> Option<bool> {
+    let info = Run::get_args_info();
+    let flag = info.flags.iter().find(|flag| flag.long == option)?;
+    Some(matches!(flag.kind, FlagInfoKind::Switch))
+}
+
+/// Settles what depends on the moment: files of variables and labels are read, `-e KEY` gets its value, paths become
+/// absolute.
+pub fn settle(options: Vec<String>) -> Result<Vec<String>> {
+    let here = || std::env::current_dir().doing("tell where ./ is", "getcwd");
+    let path = |text: &str| -> Result<String> {
+        if text.starts_with('/') || text.is_empty() {
+            return Ok(text.to_owned());
+        }
+        let joined = here()?.join(text);
+        let shown = joined.display().to_string();
+        joined.into_os_string().into_string().map_err(|_| Error::usage(format_args!("the path {shown} is not UTF-8")))
+    };
+    let text = |pair: std::ffi::CString| {
+        pair.into_string().map_err(|_| Error::usage("an environment variable is not UTF-8"))
+    };
+    let mut settled = Vec::new();
+    // As everywhere, what is said with -e wins over what is in a file.
+    let mut by_hand = Vec::new();
+    let mut words = options.into_iter();
+    while let Some(option) = words.next() {
+        if is_switch(&option) == Some(true) {
+            settled.push(option);
+            continue;
+        }
+        let value = words.next().unwrap_or_default();
+        let mut add = |value: String| settled.extend([option.clone(), value]);
+        match option.as_str() {
+            "--env" => by_hand.extend(spec::env(&value)?),
+            "--env-file" => {
+                let content = std::fs::read_to_string(&value).doing("read the --env-file", &value)?;
+                for pair in spec::env_file(&content, Path::new(&value))? {
+                    settled.extend(["--env".to_owned(), text(pair)?]);
+                }
+            }
+            "--label-file" => {
+                let content = std::fs::read_to_string(&value).doing("read the --label-file", &value)?;
+                for line in content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                    spec::label(line)?;
+                    settled.extend(["--label".to_owned(), line.to_owned()]);
+                }
+            }
+            "--volume" if value.starts_with('.') => {
+                let (from, rest) = value.split_once(':').unwrap_or((&value, ""));
+                add(format!("{}:{rest}", path(from)?));
+            }
+            "--mount" => {
+                let word = |word: &str| match word.split_once('=') {
+                    Some((key @ ("source" | "src"), from)) if from.starts_with('.') => {
+                        Ok(format!("{key}={}", path(from)?))
+                    }
+                    _ => Ok(word.to_owned()),
+                };
+                add(value.split(',').map(word).collect::<Result<Vec<_>>>()?.join(","));
+            }
+            "--pidfile" | "--cidfile" | "--rootfs" => add(path(&value)?),
+            _ => add(value),
+        }
+    }
+    for pair in by_hand {
+        settled.extend(["--env".to_owned(), text(pair)?]);
+    }
+    Ok(settled)
+}
+
+/// What is remembered of a container that is made with these options (settled ones) and operands.
+pub fn remember(id: &str, options: &[String], root: &Root, operands: &[OsString]) -> Result<Record> {
+    let mut record = Record::default();
+    record.set("id", id);
+    record.set("created", clock::now().to_string());
+    match root {
+        Root::Host => record.set("root", "host"),
+        Root::Dir(path) => record.set("root", std::path::absolute(path).doing("tell where ROOT is", path.display())?),
+    }
+    let mut words = options.iter();
+    while let Some(option) = words.next() {
+        let value = if is_switch(option) == Some(true) { None } else { words.next() };
+        if !OF_THE_MOMENT.contains(&option.as_str()) {
+            record.add(option, value.map_or("", |value| value.as_str()));
+        }
+    }
+    for word in operands {
+        record.add("arg", word);
+    }
+    record.set("state", "created");
+    Ok(record)
+}
+
+/// The words that a record was made from.
+pub fn recall(record: &Record) -> Result<(Run, Vec<OsString>)> {
+    let unknown = |key: &str| {
+        Error::usage(format_args!(
+            "the record says {key}, which this ctr does not know: it was written by a newer one"
+        ))
+    };
+    let mut options = Vec::new();
+    let mut seen = Vec::new();
+    for (key, _) in record.lines().filter(|(key, _)| key.starts_with("--")) {
+        if seen.contains(&key) {
+            continue;
+        }
+        seen.push(key);
+        let switch = is_switch(key).ok_or_else(|| unknown(key))?;
+        for value in record.words(key) {
+            options.push(key.to_owned());
+            if !switch {
+                options.push(value.into_string().map_err(|_| unknown(key))?);
+            }
+        }
+    }
+    let root = record.words("root").pop().ok_or_else(|| Error::usage("the record does not say what becomes /"))?;
+    let operands = std::iter::once(root).chain(record.words("arg")).collect();
+    Ok((cli::parse("run", &options)?, operands))
+}
+
+/// The root and the command among the operands, for a record: [`spec`] takes them apart the same way.
+pub fn root_of(asked: &Run, operands: &[OsString]) -> Result<(Root, Vec<OsString>)> {
+    match &asked.rootfs {
+        Some(dir) => Ok((Root::Dir(PathBuf::from(dir)), operands.to_vec())),
+        None => {
+            let (first, rest) = operands.split_first().map_or((OsStr::new(""), &[][..]), |(f, r)| (f.as_os_str(), r));
+            Ok((root(&first.to_owned())?, rest.to_vec()))
+        }
+    }
+}

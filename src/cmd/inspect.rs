@@ -1,0 +1,272 @@
+//! `ctr inspect`: everything that is known about containers, in Docker's words; and `ctr info`, about ctr itself.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use super::asked;
+use crate::cli::{Info, Inspect};
+use crate::container::record::{self, Found, State, Status};
+use crate::container::spec::{self, Restart};
+use crate::error::{Error, Result};
+use crate::json::Value;
+use crate::template::Template;
+use crate::{cgroup, sys};
+
+/// When nothing ever happened, in Docker's words.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// The verb.
+pub fn inspect(words: &[OsString]) -> Result<u8> {
+    let Some((asked, operands)) = super::read::<Inspect>("inspect", words)? else { return Ok(0) };
+    if let Some(other) = asked.r#type.as_deref().filter(|kind| *kind != "container") {
+        return Err(Error::usage(format_args!("bad --type {other:?}: containers are all that ctr inspects")));
+    }
+    let template = match asked.format.as_deref() {
+        None | Some("" | "json") => None,
+        Some(text) => Some(Template::parse(text)?),
+    };
+    if operands.is_empty() {
+        return Err(Error::usage("no CONTAINER: say which one, for example: ctr inspect web (ctr ps -a lists them)"));
+    }
+    let state = State::open()?;
+    let (mut all, mut code) = (Vec::new(), 0);
+    for word in &operands {
+        match state.find(word).map(|found| describe(&found, asked.size)) {
+            Ok(value) => match &template {
+                Some(template) => super::print(&(template.render(&value)? + "\n"))?,
+                None => all.push(value),
+            },
+            Err(e) if operands.len() == 1 => return Err(e),
+            Err(e) => {
+                let _ = writeln!(std::io::stderr(), "ctr: {e}");
+                code = 1;
+            }
+        }
+    }
+    if template.is_none() {
+        let list = Value::List(all);
+        let text = if asked.format.as_deref() == Some("json") { list.compact() } else { list.indented() };
+        super::print(&(text + "\n"))?;
+    }
+    Ok(code)
+}
+
+fn words(found: &Found, key: &str) -> Value {
+    Value::List(found.record.words(key).iter().map(|word| word.to_string_lossy().into_owned().into()).collect())
+}
+
+fn describe(found: &Found, size: bool) -> Value {
+    let record = &found.record;
+    let text = |key: &str| -> Value { record.get(key).unwrap_or_default().into() };
+    let has = |key: &str| -> Value { record.get(key).is_some().into() };
+    let number = |key: &str| -> Value { record.number::<i64>(key).unwrap_or(0).into() };
+    let running = found.is_running();
+    let pid = if running { number("pid") } else { 0i64.into() };
+    let mut state = vec![
+        ("Status", found.status.word().into()),
+        ("Running", running.into()),
+        ("Paused", (found.status == Status::Paused).into()),
+        ("Restarting", (found.status == Status::Restarting).into()),
+        ("OOMKilled", has("oom")),
+        ("Dead", (found.status == Status::Unreadable).into()),
+        ("Pid", pid),
+        ("ExitCode", number("exit")),
+        ("Signal", number("signal")),
+        ("Error", record.get("error").or(found.damage.as_deref()).unwrap_or_default().into()),
+        ("Lost", text("lost")),
+        ("StartedAt", record.get("started").unwrap_or(NEVER).into()),
+        ("FinishedAt", record.get("finished").unwrap_or(NEVER).into()),
+    ];
+    if let Some(health) = record.get("health") {
+        let streak = number("health-failures");
+        state.push(("Health", Value::map([("Status", health.into()), ("FailingStreak", streak)])));
+    }
+    let named = |entries: Vec<(&str, Value)>| {
+        Value::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    };
+    let (program, arguments) = {
+        let mut all: Vec<String> = record
+            .words("--entrypoint")
+            .into_iter()
+            .chain(record.words("arg"))
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let first = if all.is_empty() { String::new() } else { all.remove(0) };
+        (first, all)
+    };
+    let supervisor = Value::map([
+        ("Pid", if found.held { number("supervisor") } else { 0i64.into() }),
+        ("Alive", found.held.into()),
+    ]);
+    let mut entries = vec![
+        ("Id", record.id().into()),
+        ("Created", text("created")),
+        ("Path", program.into()),
+        ("Args", arguments.into()),
+        ("State", named(state)),
+        ("Image", text("root")),
+        ("Name", format!("/{}", found.name).into()),
+        ("RestartCount", number("restarts")),
+        ("Driver", "overlay".into()),
+        ("Platform", "linux".into()),
+        ("LogPath", log_path(found).into()),
+        ("StatePath", found.path.display().to_string().into()),
+        ("Supervisor", supervisor),
+        ("DroppedLogBytes", number("dropped")),
+        ("HostConfig", host_config(found)),
+        ("Mounts", mounts(found)),
+        ("Config", config(found)),
+        ("NetworkSettings", Value::map([("Ports", Value::Map(Vec::new()))])),
+    ];
+    if size {
+        entries.push(("SizeRw", super::ps::written(found).into()));
+    }
+    named(entries)
+}
+
+fn log_path(found: &Found) -> String {
+    if found.record.get("guarded").is_some() { String::new() } else { found.path.join("log").display().to_string() }
+}
+
+fn host_config(found: &Found) -> Value {
+    let record = &found.record;
+    let text = |key: &str, usual: &str| -> Value { record.get(key).unwrap_or(usual).into() };
+    let has = |key: &str| -> Value { record.get(key).is_some().into() };
+    let policy = record.get("--restart").and_then(|text| spec::restart(text).ok()).unwrap_or_default();
+    let (name, times) = match policy {
+        Restart::No => ("no", 0),
+        Restart::OnFailure(times) => ("on-failure", times.unwrap_or(0)),
+        Restart::Always => ("always", 0),
+        Restart::UnlessStopped => ("unless-stopped", 0),
+    };
+    Value::map([
+        ("Binds", words(found, "--volume")),
+        ("NetworkMode", text("--network", "none")),
+        ("RestartPolicy", Value::map([("Name", name.into()), ("MaximumRetryCount", times.into())])),
+        ("AutoRemove", has("--rm")),
+        ("PidMode", text("--pid", "")),
+        ("IpcMode", text("--ipc", "private")),
+        ("UTSMode", text("--uts", "")),
+        ("UsernsMode", text("--userns", if sys::euid() == 0 { "host" } else { "auto" })),
+        ("ReadonlyRootfs", has("--read-only")),
+        ("WritableRoot", has("--rw")),
+        ("Init", has("--init")),
+        ("ExtraHosts", words(found, "--add-host")),
+        ("Dns", words(found, "--dns")),
+        ("Ulimits", words(found, "--ulimit")),
+        ("Tmpfs", words(found, "--tmpfs")),
+        ("ShmSize", record.get("--shm-size").and_then(|text| spec::bytes(text, "--shm-size").ok()).unwrap_or(64 << 20).into()),
+        ("CgroupParent", record.get("cgroup").map_or("", |_| "/ctr").into()),
+        (
+            "LogConfig",
+            Value::map([("Type", "cri".into()), ("Config", words(found, "--log-opt"))]),
+        ),
+    ])
+}
+
+fn mounts(found: &Found) -> Value {
+    let Ok(spec) = asked::recall(&found.record).and_then(|(asked, operands)| asked::spec(&asked, operands)) else {
+        return Value::List(Vec::new());
+    };
+    let volumes = spec.volumes.iter().map(|volume| {
+        Value::map([
+            ("Type", "bind".into()),
+            ("Source", volume.from.display().to_string().into()),
+            ("Destination", volume.to.to_string().into()),
+            ("Mode", if volume.read_only { "ro" } else { "" }.into()),
+            ("RW", (!volume.read_only).into()),
+            ("Propagation", if volume.slave { "rslave" } else { "rprivate" }.into()),
+        ])
+    });
+    let tmpfs = spec.tmpfs.iter().map(|tmpfs| {
+        Value::map([
+            ("Type", "tmpfs".into()),
+            ("Source", "".into()),
+            ("Destination", tmpfs.to.to_string().into()),
+            ("Mode", tmpfs.data.to_string_lossy().into_owned().into()),
+            ("RW", true.into()),
+            ("Propagation", "".into()),
+        ])
+    });
+    Value::List(volumes.chain(tmpfs).collect())
+}
+
+fn config(found: &Found) -> Value {
+    let record = &found.record;
+    let text = |key: &str, usual: &str| -> Value { record.get(key).unwrap_or(usual).into() };
+    let has = |key: &str| -> Value { record.get(key).is_some().into() };
+    let labels = super::ps::labels(found).into_iter().map(|(key, value)| (key, value.into())).collect();
+    let mut entries = vec![
+        ("Hostname", text("--hostname", record.short_id())),
+        ("User", text("--user", "")),
+        ("Tty", has("--tty")),
+        ("OpenStdin", has("--interactive")),
+        ("Env", words(found, "--env")),
+        ("Cmd", words(found, "arg")),
+        ("Image", text("root", "")),
+        ("WorkingDir", text("--workdir", "/")),
+        ("Entrypoint", words(found, "--entrypoint")),
+        ("Labels", Value::Map(labels)),
+        ("StopSignal", text("--stop-signal", "SIGTERM")),
+        ("StopTimeout", record.number::<i64>("--stop-timeout").unwrap_or(10).into()),
+    ];
+    if let Some(command) = record.words("--health-cmd").pop() {
+        let command = command.to_string_lossy().into_owned();
+        let time = |key: &str, usual: &str| text(key, usual);
+        entries.push((
+            "Healthcheck",
+            Value::map([
+                ("Test", vec!["CMD-SHELL".to_owned(), command].into()),
+                ("Interval", time("--health-interval", "30s")),
+                ("Timeout", time("--health-timeout", "30s")),
+                ("StartPeriod", time("--health-start-period", "0s")),
+                ("Retries", record.number::<i64>("--health-retries").unwrap_or(3).into()),
+            ]),
+        ));
+    }
+    Value::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+/// `ctr info`.
+pub fn info(words: &[OsString]) -> Result<u8> {
+    let Some((asked, operands)) = super::read::<Info>("info", words)? else { return Ok(0) };
+    if !operands.is_empty() {
+        return Err(Error::usage("ctr info takes no operands: ctr inspect says everything about a container"));
+    }
+    let all = State::open()?.all();
+    let count = |status: &[Status]| -> Value { all.iter().filter(|found| status.contains(&found.status)).count().to_string().parse::<u64>().unwrap_or(0).into() };
+    let value = Value::map([
+        ("ServerVersion", env!("CARGO_PKG_VERSION").into()),
+        ("Containers", (all.len() as u64).into()),
+        ("ContainersRunning", count(&[Status::Running])),
+        ("ContainersPaused", count(&[Status::Paused])),
+        ("ContainersRestarting", count(&[Status::Restarting])),
+        ("ContainersStopped", count(&[Status::Created, Status::Exited])),
+        ("ContainersUnreadable", count(&[Status::Unreadable])),
+        ("ContainersOrphaned", (all.iter().filter(|found| found.is_orphan()).count() as u64).into()),
+        ("CtrRootDir", record::lasting_folder().display().to_string().into()),
+        ("CtrStateDir", record::folder().display().to_string().into()),
+        ("CgroupVersion", cgroup::version().into()),
+        ("KernelVersion", sys::kernel_release().unwrap_or_default().into()),
+        ("Name", sys::hostname().unwrap_or_default().into()),
+        ("NCPU", (std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64).into()),
+        ("Rootless", (sys::euid() != 0).into()),
+    ]);
+    let text = match asked.format.as_deref() {
+        None | Some("") => {
+            let Value::Map(entries) = &value else { return Ok(0) };
+            entries.iter().map(|(key, value)| format!("{key}: {}\n", plain(value))).collect()
+        }
+        Some("json") => value.compact() + "\n",
+        Some(text) => Template::parse(text)?.render(&value)? + "\n",
+    };
+    super::print(&text)?;
+    Ok(0)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        other => other.compact(),
+    }
+}

@@ -1,0 +1,223 @@
+//! Into a container that runs: its namespaces by pidfd in one call, its control groups, and then the way that its own
+//! command went: the same user rules, capabilities, `no_new_privs` and limits. Nothing of ours comes along.
+//!
+//! We enter ourselves, and then make the child (a pid namespace is entered by children only): we open nothing by name
+//! afterwards. In there the child can be seen before it is the user's program, and it shares our memory and our binary;
+//! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through ([`seal`],
+//! CVE-2019-5736).
+
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use linux_raw_sys::general as k;
+use rootfs::InRoot;
+
+use super::facts::Held;
+use super::init;
+use super::plan::{Plan, environment};
+use super::record::{Found, Status};
+use super::spawn::{self, Born};
+use super::spec::Limit;
+use super::step::{Op, Program, Stdio, Strings, step};
+use super::trace::Trace;
+use crate::error::{Doing, Error, Result};
+use crate::user::{self, User};
+use crate::{caps, procfs, sys};
+
+/// What is to be run.
+#[derive(Debug)]
+pub struct Wish {
+    /// The command and its arguments.
+    pub command: Vec<CString>,
+    /// `KEY=VALUE`, later ones win: the container's own, then those of this command.
+    pub env: Vec<CString>,
+    /// Where it starts.
+    pub workdir: InRoot,
+    /// Whom it runs as.
+    pub user: Option<String>,
+    /// With all capabilities.
+    pub privileged: bool,
+    /// It does not end with us.
+    pub outlives: bool,
+    /// Resource limits of the container.
+    pub limits: Vec<Limit>,
+}
+
+/// A container that we are about to enter, looked at from outside.
+#[derive(Debug)]
+pub struct Door {
+    process: OwnedFd,
+    /// Which namespaces of it are not ours (`CLONE_NEW*`).
+    namespaces: u32,
+    /// Whom the command runs as.
+    pub user: User,
+    /// The same in the host's numbers.
+    pub owner: (u32, u32),
+    /// The host name inside.
+    hostname: String,
+}
+
+/// The namespaces that there are, with their names in `/proc/PID/ns`.
+const NAMESPACES: [(&str, u32); 7] = [
+    ("user", k::CLONE_NEWUSER),
+    ("mnt", k::CLONE_NEWNS),
+    ("pid", k::CLONE_NEWPID),
+    ("uts", k::CLONE_NEWUTS),
+    ("ipc", k::CLONE_NEWIPC),
+    ("net", k::CLONE_NEWNET),
+    ("cgroup", k::CLONE_NEWCGROUP),
+];
+
+/// Makes sure that our binary cannot be written through us, whoever gets hold of `/proc/PID/exe`: if need be executes
+/// ourselves again, from a read-only copy of the mount that we are on (or one in memory). Comes back if that is so already.
+pub fn seal(words: &[OsString]) -> Result<()> {
+    if sys::executed_by_descriptor() {
+        return Ok(());
+    }
+    let doing = "protect our own binary from the container";
+    let binary = init::binary().doing(doing, "/proc/self/exe")?;
+    let c = |word: &OsString| CString::new(word.as_bytes()).unwrap_or_default();
+    let pair = |(mut key, value): (OsString, OsString)| {
+        key.push("=");
+        key.push(value);
+        CString::new(key.into_vec()).unwrap_or_default()
+    };
+    let argv = Strings::new(words.iter().map(c).collect());
+    let envp = Strings::new(std::env::vars_os().map(pair).collect());
+    Err(sys::exec(binary.as_fd(), c"", argv.pointers(), envp.pointers())).doing(doing, "execveat")
+}
+
+impl Door {
+    /// Looks at a container: its process, namespaces, and who the user is in there.
+    pub fn look(found: &Found, user: Option<&str>) -> Result<Door> {
+        if found.status == Status::Paused {
+            return Err(Error::usage(format_args!("{} is paused", found.name))
+                .hint(Some(format!("ctr unpause {}", found.name))));
+        }
+        let (process, pid) = found.process()?;
+        let doing = || format!("look into {}", found.name);
+        let ended = || Error::usage(format_args!("{} has just ended", found.name));
+        let proc = procfs::open().doing(doing(), "/proc")?;
+        let inside = |name: &str| CString::new(format!("{pid}/{name}")).unwrap_or_default();
+        let mut namespaces = 0;
+        for (name, flag) in NAMESPACES {
+            let ours = CString::new(format!("self/ns/{name}")).unwrap_or_default();
+            let open = |path: &CString| sys::openat(proc.as_fd(), path, k::O_RDONLY, 0);
+            match (open(&inside(&format!("ns/{name}"))), open(&ours)) {
+                (Ok(theirs), Ok(ours)) => {
+                    let same = sys::same_file(theirs.as_fd(), ours.as_fd()).doing(doing(), name)?;
+                    namespaces |= if same { 0 } else { flag };
+                }
+                // A kernel without this kind has none to enter.
+                (_, Err(e)) if e.raw_os_error() == Some(libc::ENOENT) => {}
+                (Err(e), _) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Err(ended()),
+                (Err(e), _) | (_, Err(e)) => return Err(e).doing(doing(), format_args!("/proc/{pid}/ns/{name}")),
+            }
+        }
+        let root = sys::openat(proc.as_fd(), &inside("root"), k::O_PATH | k::O_DIRECTORY, 0).map_err(|_| ended())?;
+        let user = user::look_up(root.as_fd(), user)?;
+        let owner = outside(proc.as_fd(), &inside("uid_map"), user.uid)
+            .zip(outside(proc.as_fd(), &inside("gid_map"), user.gid))
+            .ok_or_else(|| {
+                Error::usage(format_args!("id {} does not exist in the user namespace of {}", user.uid, found.name))
+            })?;
+        // All that was read under this number was about the process, if it still lives.
+        if found.record.process().is_none() {
+            return Err(ended());
+        }
+        let hostname = found.record.get("--hostname").unwrap_or_else(|| found.record.short_id()).to_owned();
+        Ok(Door { process, namespaces, user, owner, hostname })
+    }
+
+    /// Goes in, and makes the command's process there.
+    pub fn enter(
+        self,
+        found: &Found,
+        wish: &Wish,
+        stdio: [Stdio; 3],
+        terminal: Option<(RawFd, Option<k::winsize>)>,
+        held: &mut Held,
+    ) -> Result<Born> {
+        let group = found.group();
+        let birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
+        let doors: Vec<RawFd> = group.doors().into_iter().map(|door| held.keep(door)).collect();
+        let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
+        let parent = ourselves.as_raw_fd();
+        let mut inner = Vec::new();
+        if !doors.is_empty() {
+            inner.push(step(
+                "cgroup",
+                "the container's control groups",
+                doors.iter().map(|door| Op::Join(*door)).collect(),
+            ));
+        }
+        inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
+        inner.push(match terminal {
+            Some((socket, size)) => {
+                let owner = Some((self.user.uid, 5)).filter(|_| self.user.uid != 0);
+                step("terminal", "a terminal of its own", vec![Op::TerminalIn { parent: socket, size, owner }])
+            }
+            None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(stdio)]),
+        });
+        let mut ops = vec![Op::Tree(rootfs::Op::Umask(0o022)), Op::Tree(rootfs::Op::WorkDir(wish.workdir.clone()))];
+        ops.extend(wish.limits.iter().map(|limit| Op::Limit(*limit)));
+        inner.push(step("workdir", "where it starts, never outside of the root", ops));
+        let all = if wish.privileged { u64::MAX } else { caps::DEFAULT };
+        inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(all)]));
+        let groups = can_set_groups(found).then(|| self.user.groups.clone());
+        inner.push(step("user", "who it is", vec![Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) }]));
+        let kept = match (wish.privileged, self.user.uid) {
+            (true, 0) => caps::all(),
+            (_, 0) => caps::DEFAULT,
+            _ => 0,
+        };
+        inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(kept)]));
+        inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+        let guard = if wish.outlives { vec![Op::Signals] } else { vec![Op::Guard(parent), Op::Signals] };
+        inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
+        inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
+        let env = environment(&self.hostname, &self.user.home, terminal.is_some(), &wish.env);
+        inner.push(step(
+            "exec",
+            "from here on it is the user's program",
+            vec![Op::Exec(Program::new(wish.command.clone(), env, None))],
+        ));
+        let plan = Plan {
+            outer: Vec::new(),
+            aside: Vec::new(),
+            namespaces: 0,
+            inner,
+            slots: 0,
+            map: None,
+            group: birthplace,
+            lasting: false,
+        };
+        // Nothing is opened by name from here on: names mean something else in there.
+        let entered = sys::enter_namespaces(self.process.as_fd(), self.namespaces);
+        let gone = |e: Error| {
+            let mut wanted = [sys::PollFd { fd: self.process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            let dead = sys::poll(&mut wanted, 0).is_ok_and(|n| n > 0);
+            if dead { Error::usage(format_args!("{} has just ended", found.name)) } else { e }
+        };
+        entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;
+        spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(())).map_err(gone)
+    }
+}
+
+/// A container of an ordinary user has one id, and no say over groups (user_namespaces(7)).
+fn can_set_groups(found: &Found) -> bool {
+    let _ = found;
+    sys::euid() == 0
+}
+
+/// What an id inside is outside, by the map of the process's user namespace.
+fn outside(proc: BorrowedFd, map: &CString, id: u32) -> Option<u32> {
+    let text = procfs::read(proc, map).ok()?;
+    String::from_utf8_lossy(&text).lines().find_map(|line| {
+        let mut words = line.split_whitespace().map(|word| word.parse::<u32>().ok());
+        let (inside, outside, count) = (words.next()??, words.next()??, words.next()??);
+        let offset = id.checked_sub(inside)?;
+        (offset < count).then(|| outside.checked_add(offset))?
+    })
+}

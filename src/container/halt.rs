@@ -1,0 +1,190 @@
+//! Ending a container from outside: its stop signal, patience, SIGKILL for everything in it; by its record and the kernel
+//! alone, so that it works for one whose supervisor was killed too.
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use super::control::{self, MOST, ask, tell};
+use super::record::{Found, State, Status};
+use super::supervise;
+use crate::cgroup::Group;
+use crate::error::{Doing, Error, Result};
+use crate::sys;
+use crate::{clock, procfs, signals};
+
+/// How long, in milliseconds, a supervisor has to answer, and what was killed to be gone.
+const PATIENCE: i32 = 20_000;
+
+/// How a container is to be ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Halt {
+    /// What it gets first.
+    pub signal: i32,
+    /// How many seconds it has then; None: as long as it takes.
+    pub patience: Option<u64>,
+}
+
+/// Whether a process has ended within so many milliseconds (negative: for ever).
+fn ends(process: BorrowedFd, milliseconds: i32) -> Result<bool> {
+    let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    let end = sys::now() + u64::from(milliseconds.unsigned_abs()) * 1_000_000;
+    loop {
+        let left = if milliseconds < 0 { -1 } else { (end.saturating_sub(sys::now()) / 1_000_000) as i32 };
+        match sys::poll(&mut wanted, left) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done.map(|n| n > 0).doing("wait for the container's end", ""),
+        }
+    }
+}
+
+/// Ends it. One that does not run is left as it is; one that would have come back does not.
+pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
+    if found.status == Status::Unreadable {
+        return Err(found.unreadable());
+    }
+    if !found.held && !found.is_running() {
+        return Ok(());
+    }
+    // First the supervisor: it shall not start it again.
+    let supervisor = down(found)?;
+    if let Some((process, pid)) = found.record.process() {
+        let group = found.group();
+        end_process(found, &group, process.as_fd(), pid, how)?;
+    }
+    settle(state, found, supervisor.as_ref())
+}
+
+/// SIGKILL, whatever it is doing.
+pub fn kill(state: &State, found: &Found) -> Result<()> {
+    if !found.held && !found.is_running() {
+        return Ok(());
+    }
+    let supervisor = down(found)?;
+    if let Some((process, _)) = found.record.process() {
+        end_now(found, &found.group(), process.as_fd())?;
+    }
+    settle(state, found, supervisor.as_ref())
+}
+
+/// Tells the supervisor, if there is one that can be told, that this is the end.
+fn down(found: &Found) -> Result<Option<OwnedFd>> {
+    let dir = found.dir()?;
+    let socket = match control::connect(dir.as_fd()) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
+        connected => connected.doing(format_args!("reach the supervisor of {}", found.name), "control")?,
+    };
+    control::send(socket.as_fd(), ask::DOWN, &[])
+        .doing(format_args!("tell the supervisor of {}", found.name), "control")?;
+    let mut message = [0u8; 1 + MOST];
+    while let Some((kind, _)) =
+        control::next(socket.as_fd(), &mut message, PATIENCE).doing("hear from the supervisor", &found.name)?
+    {
+        if kind == tell::NOTED {
+            break;
+        }
+    }
+    Ok(Some(socket))
+}
+
+fn end_process(found: &Found, group: &Group, process: BorrowedFd, pid: u32, how: Halt) -> Result<()> {
+    let frozen = found.status == Status::Paused || group.is_frozen();
+    let own = found.record.get("--pid") != Some("host");
+    if how.signal != libc::SIGKILL && own && !supervise::hears(pid, how.signal) {
+        let until = match how.patience {
+            Some(0) => "is killed at once".to_owned(),
+            Some(seconds) => format!("is killed in {seconds} s if it does not end by itself"),
+            None => "is waited for all the same (-t -1)".to_owned(),
+        };
+        let _ = writeln!(
+            io::stderr(),
+            "ctr: {}: its PID 1, {}, has no handler for {}: it {until} (ctr run --init or --stop-signal help)",
+            found.name,
+            command_name(pid),
+            signals::name(how.signal)
+        );
+    }
+    match sys::pidfd_signal(process, how.signal) {
+        Err(e) if e.raw_os_error() != Some(libc::ESRCH) => {
+            return Err(e).doing(format_args!("send {} to {}", signals::name(how.signal), found.name), pid);
+        }
+        _ => {}
+    }
+    if frozen {
+        // What is frozen takes no signal.
+        group.thaw().doing(format_args!("thaw {}", found.name), "")?;
+    }
+    let patience = how.patience.map_or(-1, |seconds| (seconds * 1000) as i32);
+    if how.signal != libc::SIGKILL && ends(process, patience)? {
+        // Others may be left where the command is not process 1 (--pid host).
+        if !own {
+            group.kill();
+        }
+        return Ok(());
+    }
+    end_now(found, group, process)
+}
+
+fn end_now(found: &Found, group: &Group, process: BorrowedFd) -> Result<()> {
+    match sys::pidfd_signal(process, libc::SIGKILL) {
+        Err(e) if e.raw_os_error() != Some(libc::ESRCH) => {
+            return Err(e).doing(format_args!("kill {}", found.name), "pidfd_send_signal");
+        }
+        _ => {}
+    }
+    group.kill();
+    let _ = group.thaw();
+    if ends(process, PATIENCE)? {
+        return Ok(());
+    }
+    let cause =
+        io::Error::other("it still runs after SIGKILL (state D: the kernel waits for a device or a file server)");
+    Err(Error::new(format_args!("kill {}", found.name), "", cause))
+}
+
+/// What a process calls itself.
+fn command_name(pid: u32) -> String {
+    let name = || -> Option<String> {
+        let path = CString::new(format!("{pid}/comm")).ok()?;
+        let text = procfs::read(procfs::open().ok()?.as_fd(), &path).ok()?;
+        Some(String::from_utf8_lossy(&text).trim().to_owned())
+    };
+    name().unwrap_or_else(|| format!("pid {pid}"))
+}
+
+/// Waits until the supervisor has written down what happened and let go; for one that was killed, does that itself.
+fn settle(state: &State, found: &Found, supervisor: Option<&OwnedFd>) -> Result<()> {
+    if let Some(socket) = supervisor {
+        // Until the connection ends: the supervisor has, too.
+        let mut message = [0u8; 1 + MOST];
+        let end = sys::now() + PATIENCE as u64 * 1_000_000;
+        while sys::now() < end {
+            match control::next(socket.as_fd(), &mut message, PATIENCE) {
+                Ok(Some(_)) => {}
+                _ => break,
+            }
+        }
+    }
+    // Whoever has the lock now is the one to look after it; a container that is gone with its end is at its end.
+    let Ok(entry) = state.lock(found) else { return Ok(()) };
+    let Ok(mut record) = entry.record() else { return Ok(()) };
+    if record.id() != found.record.id() || record.get("guarded").is_some() {
+        return Ok(());
+    }
+    if record.get("state") != Some("exited") && record.process().is_none() {
+        Group::open(record.id()).remove();
+        record.set("state", "exited");
+        record.set("lost", "its supervisor was killed");
+        record.set("finished", clock::now().to_string());
+        for key in ["pid", "ticks", "boot", "pid-namespace", "supervisor"] {
+            record.unset(key);
+        }
+    }
+    if record.get("stopped").is_none() {
+        record.set("stopped", "yes");
+    }
+    if record.get("--rm").is_some() {
+        return entry.remove_all();
+    }
+    entry.save(&record)
+}
