@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 
 use crate::error::{Error, Result};
+use crate::words;
 
 /// Make a container and run a command in it
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
@@ -237,7 +238,7 @@ fn utf8(word: &OsStr) -> Result<&str> {
 fn by_name<'a>(info: &'a CommandInfoWithArgs, name: &str) -> Result<(usize, &'a FlagInfo<'a>)> {
     let named = |(_, flag): &(usize, &FlagInfo)| flag.long.trim_start_matches('-') == name;
     info.flags.iter().enumerate().find(named).ok_or_else(|| {
-        let nearest = nearest(name, info.flags.iter().map(|flag| flag.long.trim_start_matches('-')));
+        let nearest = words::nearest(name, info.flags.iter().map(|flag| flag.long.trim_start_matches('-')));
         let advice = nearest.map_or(String::new(), |near| format!(", did you mean --{near}?"));
         Error::usage(format_args!("unknown option --{name}{advice} (see ctr {} --help)", info.name))
     })
@@ -249,32 +250,6 @@ fn by_letter(info: &CommandInfoWithArgs, letter: char) -> Result<(usize, &FlagIn
         .enumerate()
         .find(|(_, flag)| flag.short == Some(letter))
         .ok_or_else(|| Error::usage(format_args!("unknown option -{letter} (see ctr {} --help)", info.name)))
-}
-
-/// The candidate that is nearest to a mistyped word, if one is near enough to be what was meant.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |candidate: &str| {
-        let limit = 1 + word.len() / 4;
-        let far = distance(word, candidate);
-        // A beginning counts as near, however much is missing.
-        if word.len() >= 3 && candidate.starts_with(word) { Some(1) } else { Some(far).filter(|far| *far <= limit) }
-    };
-    candidates.filter_map(|c| near(c).map(|far| (far, c))).min_by_key(|(far, _)| *far).map(|(_, c)| c)
-}
-
-/// How many letters have to be put in, left out or exchanged (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// Fills argh's structure.

@@ -14,12 +14,21 @@ mod cli;
 mod cmd;
 mod container;
 mod error;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by ps and the other listings"))]
+mod filter;
 mod idmap;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by ps, inspect, info and events"))]
+mod json;
 mod names;
 mod procfs;
 mod sys;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by ps and the other listings"))]
+mod table;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by inspect and info"))]
+mod template;
 mod tty;
 mod user;
+mod words;
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::io::Write;
@@ -88,7 +97,7 @@ fn run(words: &[OsString]) -> Result<u8> {
         Some("doctor") => cmd::doctor::run(rest),
         _ => {
             let verb = verb.to_string_lossy();
-            let near = cli::nearest(&verb, cli::VERBS.iter().map(|verb| verb.name));
+            let near = words::nearest(&verb, cli::VERBS.iter().map(|verb| verb.name));
             let advice = near.map_or(String::from("see ctr --help"), |near| format!("did you mean {near}?"));
             Err(Error::usage(format_args!("unknown verb {verb:?}: {advice}")))
         }
