@@ -123,20 +123,27 @@ pub struct Doctor {
     pub fix: bool,
 }
 
+/// Print a script with which a shell completes ctr's words
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "completion", help_triggers("--help"))]
+pub struct Completion {}
+
 /// A verb: its name, and what may follow the options.
 pub struct Verb {
     /// What is typed after `ctr`.
     pub name: &'static str,
-    /// What follows the options, for the usage line.
+    /// What follows the options, for the usage line, and for `cmd/completion.rs`: CONTAINER in a word means that names of
+    /// containers fit there, ROOT, FILE, DIR, SRC, DEST, ARG and COMMAND what they say; small letters stand for themselves.
     pub operands: &'static str,
     /// Its options.
     pub info: fn() -> CommandInfoWithArgs,
 }
 
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 2] = [
+pub const VERBS: [Verb; 3] = [
     Verb { name: "run", operands: "ROOT COMMAND [ARG…]", info: Run::get_args_info },
     Verb { name: "doctor", operands: "", info: Doctor::get_args_info },
+    Verb { name: "completion", operands: "bash|zsh|fish", info: Completion::get_args_info },
 ];
 
 /// A command line taken apart: the options for argh, and the operands as the bytes they were.

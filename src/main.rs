@@ -95,6 +95,7 @@ fn run(words: &[OsString]) -> Result<u8> {
         }
         Some("run") => cmd::run::run(rest),
         Some("doctor") => cmd::doctor::run(rest),
+        Some("completion") => cmd::completion::run(rest),
         _ => {
             let verb = verb.to_string_lossy();
             let near = words::nearest(&verb, cli::VERBS.iter().map(|verb| verb.name));

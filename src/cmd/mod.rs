@@ -1,5 +1,6 @@
 //! One file a verb, each a recipe: it reads from top to bottom what the verb does.
 
+pub mod completion;
 pub mod doctor;
 pub mod run;
 
