@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 
 use crate::error::{Error, Result};
+use crate::words;
 
 /// Make a container and run a command in it
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
@@ -420,11 +421,17 @@ pub struct Doctor {
     pub fix: bool,
 }
 
+/// Print a script with which a shell completes ctr's words
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "completion", help_triggers("--help"))]
+pub struct Completion {}
+
 /// A verb: its name, and what may follow the options.
 pub struct Verb {
     /// What is typed after `ctr`.
     pub name: &'static str,
-    /// What follows the options, for the usage line.
+    /// What follows the options, for the usage line, and for `cmd/completion.rs`: CONTAINER in a word means that names of
+    /// containers fit there, ROOT, FILE, DIR, SRC, DEST, ARG and COMMAND what they say; small letters stand for themselves.
     pub operands: &'static str,
     /// From the first plain word on everything belongs to a command; otherwise options may come after operands too.
     pub command: bool,
@@ -447,7 +454,7 @@ pub fn create_info() -> CommandInfoWithArgs {
 }
 
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 22] = [
+pub const VERBS: [Verb; 23] = [
     with_command("run", "ROOT COMMAND [ARG…]", Run::get_args_info),
     with_command("create", "ROOT COMMAND [ARG…]", create_info),
     verb("start", "CONTAINER…", Start::get_args_info),
@@ -461,15 +468,16 @@ pub const VERBS: [Verb; 22] = [
     with_command("exec", "CONTAINER COMMAND [ARG…]", Exec::get_args_info),
     verb("attach", "CONTAINER", Attach::get_args_info),
     verb("wait", "CONTAINER…", Wait::get_args_info),
-    with_command("top", "CONTAINER [PS-OPTION…]", Top::get_args_info),
+    with_command("top", "CONTAINER [OPTION…]", Top::get_args_info),
     verb("pause", "CONTAINER…", Pause::get_args_info),
     verb("unpause", "CONTAINER…", Unpause::get_args_info),
     verb("rename", "CONTAINER NAME", Rename::get_args_info),
-    verb("cp", "CONTAINER:PATH PATH|- (or PATH|- CONTAINER:PATH)", Cp::get_args_info),
+    verb("cp", "CONTAINER:SRC|SRC|- CONTAINER:DEST|DEST|-", Cp::get_args_info),
     verb("prune", "", Prune::get_args_info),
     verb("events", "", Events::get_args_info),
     verb("info", "", Info::get_args_info),
     verb("doctor", "", Doctor::get_args_info),
+    verb("completion", "bash|zsh|fish", Completion::get_args_info),
 ];
 
 /// A command line taken apart: the options for argh, and the operands as the bytes they were.
@@ -574,7 +582,7 @@ fn utf8(word: &OsStr) -> Result<&str> {
 fn by_name<'a>(info: &'a CommandInfoWithArgs, name: &str) -> Result<(usize, &'a FlagInfo<'a>)> {
     let named = |(_, flag): &(usize, &FlagInfo)| flag.long.trim_start_matches('-') == name;
     info.flags.iter().enumerate().find(named).ok_or_else(|| {
-        let nearest = nearest(name, info.flags.iter().map(|flag| flag.long.trim_start_matches('-')));
+        let nearest = words::nearest(name, info.flags.iter().map(|flag| flag.long.trim_start_matches('-')));
         let advice = nearest.map_or(String::new(), |near| format!(", did you mean --{near}?"));
         Error::usage(format_args!("unknown option --{name}{advice} (see ctr {} --help)", info.name))
     })
@@ -586,32 +594,6 @@ fn by_letter(info: &CommandInfoWithArgs, letter: char) -> Result<(usize, &FlagIn
         .enumerate()
         .find(|(_, flag)| flag.short == Some(letter))
         .ok_or_else(|| Error::usage(format_args!("unknown option -{letter} (see ctr {} --help)", info.name)))
-}
-
-/// The candidate that is nearest to a mistyped word, if one is near enough to be what was meant.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |candidate: &str| {
-        let limit = 1 + word.len() / 4;
-        let far = distance(word, candidate);
-        // A beginning counts as near, however much is missing.
-        if word.len() >= 3 && candidate.starts_with(word) { Some(1) } else { Some(far).filter(|far| *far <= limit) }
-    };
-    candidates.filter_map(|c| near(c).map(|far| (far, c))).min_by_key(|(far, _)| *far).map(|(_, c)| c)
-}
-
-/// How many letters have to be put in, left out or exchanged (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// Fills argh's structure.

@@ -16,13 +16,18 @@ mod clock;
 mod cmd;
 mod container;
 mod error;
+mod filter;
 mod idmap;
+mod json;
 mod names;
 mod procfs;
 mod signals;
 mod sys;
+mod table;
+mod template;
 mod tty;
 mod user;
+mod words;
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::io::Write;
@@ -100,10 +105,18 @@ fn run(words: &[OsString]) -> Result<u8> {
         Some("attach") => cmd::attach::attach(rest),
         Some("wait") => cmd::attach::wait(rest),
         Some("exec") => cmd::exec::exec(rest, words),
+        Some("ps") => cmd::ps::ps(rest),
+        Some("prune") => cmd::ps::prune(rest),
+        Some("inspect") => cmd::inspect::inspect(rest),
+        Some("info") => cmd::inspect::info(rest),
+        Some("top") => cmd::top::top(rest),
+        Some("logs") => cmd::logs::logs(rest),
+        Some("events") => cmd::events::events(rest),
         Some("doctor") => cmd::doctor::run(rest),
+        Some("completion") => cmd::completion::run(rest),
         _ => {
             let verb = verb.to_string_lossy();
-            let near = cli::nearest(&verb, cli::VERBS.iter().map(|verb| verb.name));
+            let near = words::nearest(&verb, cli::VERBS.iter().map(|verb| verb.name));
             let advice = near.map_or(String::from("see ctr --help"), |near| format!("did you mean {near}?"));
             Err(Error::usage(format_args!("unknown verb {verb:?}: {advice}")))
         }

@@ -30,7 +30,7 @@ use crate::container::step::{Op, step};
 use crate::container::{record, spawn};
 use crate::error::{Error, Result, hint};
 use crate::idmap::IdMap;
-use crate::{procfs, sys};
+use crate::{json, procfs, sys};
 
 /// The verb.
 pub fn run(words: &[OsString]) -> Result<u8> {
@@ -41,7 +41,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     }
     let show = match asked.format.as_deref() {
         None | Some("table") => table,
-        Some("json") => json,
+        Some("json") => list,
         Some(other) => return Err(Error::usage(format_args!("bad --format {other:?}: it is table or json"))),
     };
     if asked.fix {
@@ -1068,7 +1068,8 @@ fn fill(text: &mut String, label: &str, words: &str) {
     text.push('\n');
 }
 
-fn json(rows: &[Row]) -> String {
+/// One check a line: for people who grep as for programs.
+fn list(rows: &[Row]) -> String {
     let mut text = String::from("[\n");
     for (n, row) in rows.iter().enumerate() {
         let fields = [
@@ -1080,7 +1081,7 @@ fn json(rows: &[Row]) -> String {
         ];
         for (key, value) in fields {
             text.push_str(key);
-            quote(&mut text, value);
+            json::quote(&mut text, value);
         }
         text.push_str(if n + 1 < rows.len() { "},\n" } else { "}\n" });
     }
@@ -1088,37 +1089,16 @@ fn json(rows: &[Row]) -> String {
     text
 }
 
-/// A JSON string (RFC 8259, 7).
-fn quote(text: &mut String, value: &str) {
-    text.push('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => text.extend(['\\', c]),
-            '\n' => text.push_str("\\n"),
-            c if u32::from(c) < 0x20 => drop(write!(text, "\\u{:04x}", u32::from(c))),
-            c => text.push(c),
-        }
-    }
-    text.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_strings_are_escaped() {
-        let mut text = String::new();
-        quote(&mut text, "a \"b\" \\ c\nd\t\u{1}\u{7f}é");
-        assert_eq!(text, r#""a \"b\" \\ c\nd\u0009\u0001é""#.replace("é", "\u{7f}é"));
-    }
 
     #[test]
     fn json_is_a_list_of_objects() {
         let rows = [Row::good("a", "x".to_owned()), Row::missing("b", "y".to_owned(), "z", "w")];
         let expected = "[\n  {\"name\": \"a\", \"state\": \"good\", \"found\": \"x\", \"costs\": \"\", \"todo\": \"\"},\n  \
                         {\"name\": \"b\", \"state\": \"missing\", \"found\": \"y\", \"costs\": \"z\", \"todo\": \"w\"}\n]\n";
-        assert_eq!(json(&rows), expected);
+        assert_eq!(list(&rows), expected);
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! One file a verb, each a recipe: it reads from top to bottom what the verb does.
 
 pub mod attach;
+pub mod completion;
 pub mod doctor;
 pub mod end;
+pub mod events;
 pub mod exec;
+pub mod inspect;
+pub mod logs;
 pub mod pause;
+pub mod ps;
 pub mod run;
 pub mod start;
+pub mod top;
 
 mod asked;
 

@@ -48,6 +48,9 @@ const MOST_INPUT: usize = 64 << 10;
 /// The most output that can be on its way when the container has ended (`/proc/sys/fs/pipe-max-size`).
 const MOST_LEFT: usize = 2 << 20;
 
+/// After how many quiet nanoseconds an incomplete line is written to the log.
+const QUIET: u64 = 200 * MS;
+
 /// After how many quiet milliseconds memory is given back.
 const MOMENT: i32 = 500;
 
@@ -261,7 +264,10 @@ struct Supervisor {
     clients: Vec<Client>,
     listener: Option<OwnedFd>,
     signals: Option<OwnedFd>,
-    log: log::Writer,
+    /// None only if there was no descriptor left for it.
+    log: Option<log::Writer>,
+    /// When the container said something last.
+    spoke: u64,
     /// Output that a lossless client has no room for.
     held: Option<(u8, Vec<u8>, usize)>,
     /// Input that the container has not read yet.
@@ -289,13 +295,14 @@ impl Supervisor {
             max_size: job.care.log_size.unwrap_or(log::Limits::default().max_size),
             max_files: job.care.log_files.unwrap_or(log::Limits::default().max_files),
         };
-        let log = log::Writer::open(job.entry.dir(), limits);
+        let log = log::Writer::open(job.entry.dir(), limits).ok();
         Supervisor {
             job,
             clients: vec![client],
             listener: None,
             signals: None,
             log,
+            spoke: 0,
             held: None,
             input: Vec::new(),
             input_ended: false,
@@ -651,7 +658,7 @@ impl Supervisor {
             .health
             .as_ref()
             .map(|_| self.check.running.as_ref().map_or(self.check.due, |(_, end)| *end));
-        let log = self.log.wants_attention().then(|| sys::now() + 1000 * MS);
+        let log = self.log.as_ref().filter(|log| log.is_holding()).map(|_| self.spoke + QUIET);
         let next = [self.deadline, check, log].into_iter().flatten().min();
         next.map_or(-1, |time| (time.saturating_sub(sys::now()).div_ceil(MS)).min(3_600_000) as i32)
     }
@@ -708,7 +715,9 @@ impl Supervisor {
             self.deadline = None;
             kill_all(born, group);
         }
-        self.log.attend(self.job.entry.dir());
+        if let Some(log) = self.log.as_mut().filter(|log| log.is_holding() && now >= self.spoke + QUIET) {
+            log.flush(clock::now());
+        }
         let Some(health) = self.job.care.health.clone() else { return };
         match &self.check.running {
             Some((_, end)) if *end <= now => self.end_check(true),
@@ -750,8 +759,11 @@ impl Supervisor {
             Ok(n) if n > 0 => {
                 let bytes = buffer.get(..n).unwrap_or_default();
                 let (stream, kind) =
-                    if place == 0 { (Stream::Stdout, tell::OUTPUT) } else { (Stream::Stderr, tell::ERROR) };
-                self.log.append(self.job.entry.dir(), stream, bytes, clock::now());
+                    if place == 0 { (Stream::Out, tell::OUTPUT) } else { (Stream::Err, tell::ERROR) };
+                self.spoke = sys::now();
+                if let Some(log) = &mut self.log {
+                    log.append(stream, bytes, clock::now());
+                }
                 self.pass_on(kind, bytes, 0);
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
@@ -905,7 +917,9 @@ impl Supervisor {
             self.go_on();
         }
         self.held = None;
-        self.log.finish(self.job.entry.dir(), clock::now());
+        if let Some(log) = &mut self.log {
+            log.finish(clock::now());
+        }
     }
 
     /// Starts a health check: `ctr exec` of ourselves, from a copy of our binary that cannot be written through.
@@ -1009,7 +1023,7 @@ impl Supervisor {
                 more.push(("exitCode", error.code.to_string()));
             }
         }
-        let (bytes, _) = self.log.dropped();
+        let bytes = self.log.as_ref().map_or(0, |log| log.dropped().bytes);
         if bytes > 0 {
             record.set("dropped", bytes.to_string());
         }
