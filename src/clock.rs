@@ -462,8 +462,26 @@ mod tests {
             assert_eq!(parse_when(text, "--since", now).unwrap().to_string(), time, "{text}");
         }
         for garbage in [
-            "", "yesterday", "-5", "+5", "1.", "1.5.5", "1e3", "-10m", "99999999999999999999", "999999999999", "10 m",
-            "2026-02-30", "2026-11-22T", "2026-11-22T25:00", "m", "1x", "9999999999999999h", "\0", "1h30", "..s",
+            "",
+            "yesterday",
+            "-5",
+            "+5",
+            "1.",
+            "1.5.5",
+            "1e3",
+            "-10m",
+            "99999999999999999999",
+            "999999999999",
+            "10 m",
+            "2026-02-30",
+            "2026-11-22T",
+            "2026-11-22T25:00",
+            "m",
+            "1x",
+            "9999999999999999h",
+            "\0",
+            "1h30",
+            "..s",
         ] {
             let error = parse_when(garbage, "--since", now).unwrap_err().to_string();
             assert!(error.starts_with("bad --since \"") && error.contains("1h30m"), "{error}");

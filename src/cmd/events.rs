@@ -177,10 +177,8 @@ pub fn events(words: &[OsString]) -> Result<u8> {
     let show = Show { filters: Filters::parse(&asked.filter, &FILTERS)?, look, since: since.unwrap_or(now), until };
     // Makes the folders, and takes away what dead ones left.
     let guarded = State::open()?.all().into_iter().filter(|found| found.record.get("guarded").is_some());
-    let mut transient = Transient {
-        watch: -1,
-        known: guarded.map(|found| (found.name.clone(), found.record)).collect(),
-    };
+    let mut transient =
+        Transient { watch: -1, known: guarded.map(|found| (found.name.clone(), found.record)).collect() };
     let folder = record::folder();
     let path = folder.join(journal::NAME);
     let watch = sys::inotify_init().doing("watch the state folder", "inotify_init1")?;
@@ -230,64 +228,62 @@ struct Transient {
 }
 
 impl Transient {
-/// Waits for something new, and tells of those that come and go. False when nobody reads any more.
-fn wait(&mut self, watch: &OwnedFd, patience: i32, show: &Show) -> Result<bool> {
-    let mut wanted = [sys::PollFd { fd: watch.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-    // Who reads us may go: without anything to say we would not learn of it.
-    match sys::poll(&mut wanted, patience) {
-        Err(e) if e.kind() != std::io::ErrorKind::Interrupted => return Err(e).doing("wait for events", "poll"),
-        _ => {}
-    }
-    if wanted[0].revents == 0 {
-        return Ok(true);
-    }
-    let mut buffer = [0u8; 8192];
-    let length = sys::read(watch.as_fd(), &mut buffer).doing("read what has changed", "inotify")?;
-    let mut rest = buffer.get(..length).unwrap_or_default();
-    // struct inotify_event: watch, mask, cookie, length, name.
-    while rest.len() >= 16 {
-        let word = |at: usize| {
-            rest.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
-        };
-        let (watch, mask, length) = (word(0) as i32, word(4), word(12) as usize);
-        let name = rest.get(16..16 + length).unwrap_or_default();
-        let name = String::from_utf8_lossy(name.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
-        if watch == self.watch && !name.starts_with('.') {
-            let created = mask & linux_raw_sys::general::IN_CREATE != 0;
-            if let Some(event) = self.event(&name, created) {
-                if !show.event(&event)? {
-                    return Ok(false);
+    /// Waits for something new, and tells of those that come and go. False when nobody reads any more.
+    fn wait(&mut self, watch: &OwnedFd, patience: i32, show: &Show) -> Result<bool> {
+        let mut wanted = [sys::PollFd { fd: watch.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        // Who reads us may go: without anything to say we would not learn of it.
+        match sys::poll(&mut wanted, patience) {
+            Err(e) if e.kind() != std::io::ErrorKind::Interrupted => return Err(e).doing("wait for events", "poll"),
+            _ => {}
+        }
+        if wanted[0].revents == 0 {
+            return Ok(true);
+        }
+        let mut buffer = [0u8; 8192];
+        let length = sys::read(watch.as_fd(), &mut buffer).doing("read what has changed", "inotify")?;
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        // struct inotify_event: watch, mask, cookie, length, name.
+        while rest.len() >= 16 {
+            let word = |at: usize| rest.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
+            let (watch, mask, length) = (word(0) as i32, word(4), word(12) as usize);
+            let name = rest.get(16..16 + length).unwrap_or_default();
+            let name = String::from_utf8_lossy(name.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+            if watch == self.watch && !name.starts_with('.') {
+                let created = mask & linux_raw_sys::general::IN_CREATE != 0;
+                if let Some(event) = self.event(&name, created) {
+                    if !show.event(&event)? {
+                        return Ok(false);
+                    }
                 }
             }
+            rest = rest.get(16 + length..).unwrap_or_default();
         }
-        rest = rest.get(16 + length..).unwrap_or_default();
+        Ok(true)
     }
-    Ok(true)
-}
 
-/// A directory has come or gone.
-fn event(&mut self, name: &str, created: bool) -> Option<Event> {
-    if created {
-        // Its record follows at once.
-        let record = (0..50).find_map(|_| {
-            let text = std::fs::read(record::folder().join("containers").join(name).join("record")).ok();
-            let record = text.and_then(|text| Record::parse(&text).ok());
-            if record.is_none() {
-                let _ = sys::poll(&mut [], 1);
-            }
-            record
-        })?;
-        // One that is looked after writes the journal itself.
-        record.get("guarded")?;
-        self.known.insert(name.to_owned(), record);
+    /// A directory has come or gone.
+    fn event(&mut self, name: &str, created: bool) -> Option<Event> {
+        if created {
+            // Its record follows at once.
+            let record = (0..50).find_map(|_| {
+                let text = std::fs::read(record::folder().join("containers").join(name).join("record")).ok();
+                let record = text.and_then(|text| Record::parse(&text).ok());
+                if record.is_none() {
+                    let _ = sys::poll(&mut [], 1);
+                }
+                record
+            })?;
+            // One that is looked after writes the journal itself.
+            record.get("guarded")?;
+            self.known.insert(name.to_owned(), record);
+        }
+        let record = if created { self.known.get(name).cloned() } else { self.known.remove(name) }?;
+        Some(Event {
+            time: clock::now(),
+            action: if created { "start" } else { "die" }.to_owned(),
+            id: record.id().to_owned(),
+            name: name.to_owned(),
+            attributes: vec![("root".to_owned(), record.get("root").unwrap_or_default().to_owned())],
+        })
     }
-    let record = if created { self.known.get(name).cloned() } else { self.known.remove(name) }?;
-    Some(Event {
-        time: clock::now(),
-        action: if created { "start" } else { "die" }.to_owned(),
-        id: record.id().to_owned(),
-        name: name.to_owned(),
-        attributes: vec![("root".to_owned(), record.get("root").unwrap_or_default().to_owned())],
-    })
-}
 }

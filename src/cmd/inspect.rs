@@ -155,12 +155,12 @@ fn host_config(found: &Found) -> Value {
         ("Dns", words(found, "--dns")),
         ("Ulimits", words(found, "--ulimit")),
         ("Tmpfs", words(found, "--tmpfs")),
-        ("ShmSize", record.get("--shm-size").and_then(|text| spec::bytes(text, "--shm-size").ok()).unwrap_or(64 << 20).into()),
-        ("CgroupParent", record.get("cgroup").map_or("", |_| "/ctr").into()),
         (
-            "LogConfig",
-            Value::map([("Type", "cri".into()), ("Config", words(found, "--log-opt"))]),
+            "ShmSize",
+            record.get("--shm-size").and_then(|text| spec::bytes(text, "--shm-size").ok()).unwrap_or(64 << 20).into(),
         ),
+        ("CgroupParent", record.get("cgroup").map_or("", |_| "/ctr").into()),
+        ("LogConfig", Value::map([("Type", "cri".into()), ("Config", words(found, "--log-opt"))])),
     ])
 }
 
@@ -234,7 +234,15 @@ pub fn info(words: &[OsString]) -> Result<u8> {
         return Err(Error::usage("ctr info takes no operands: ctr inspect says everything about a container"));
     }
     let all = State::open()?.all();
-    let count = |status: &[Status]| -> Value { all.iter().filter(|found| status.contains(&found.status)).count().to_string().parse::<u64>().unwrap_or(0).into() };
+    let count = |status: &[Status]| -> Value {
+        all.iter()
+            .filter(|found| status.contains(&found.status))
+            .count()
+            .to_string()
+            .parse::<u64>()
+            .unwrap_or(0)
+            .into()
+    };
     let value = Value::map([
         ("ServerVersion", env!("CARGO_PKG_VERSION").into()),
         ("Containers", (all.len() as u64).into()),

@@ -1,5 +1,7 @@
 //! stub
-use std::ffi::OsString;
 use crate::error::Result;
+use std::ffi::OsString;
 /// x
-pub fn logs(_w: &[OsString]) -> Result<u8> { Ok(0) }
+pub fn logs(_w: &[OsString]) -> Result<u8> {
+    Ok(0)
+}

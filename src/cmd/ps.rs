@@ -237,7 +237,9 @@ pub fn written(found: &Found) -> u64 {
         rootfs::usage::bytes(dir.as_fd(), &std::ffi::CString::new(id).ok()?).ok()
     });
     let layer: &CStr = c"layer";
-    in_memory.unwrap_or_else(|| found.dir().ok().and_then(|dir| rootfs::usage::bytes(dir.as_fd(), layer).ok()).unwrap_or(0))
+    in_memory.unwrap_or_else(|| {
+        found.dir().ok().and_then(|dir| rootfs::usage::bytes(dir.as_fd(), layer).ok()).unwrap_or(0)
+    })
 }
 
 /// Bytes with a unit of a thousand, as Docker shows them.
@@ -251,7 +253,11 @@ fn human(bytes: u64) -> String {
         value /= 1000.0;
         unit = next;
     }
-    if unit == "B" { format!("{bytes}B") } else { format!("{value:.3}").get(..4).map_or(String::new(), |text| format!("{}{unit}", text.trim_end_matches('.'))) }
+    if unit == "B" {
+        format!("{bytes}B")
+    } else {
+        format!("{value:.3}").get(..4).map_or(String::new(), |text| format!("{}{unit}", text.trim_end_matches('.')))
+    }
 }
 
 /// `ctr prune`.
@@ -311,7 +317,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_at_a_glance() {
-        for (bytes, text) in [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345, "12.3kB"), (123_456_789, "123MB")] {
+        for (bytes, text) in [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345, "12.3kB"), (123_456_789, "123MB")]
+        {
             assert_eq!(human(bytes), text);
         }
     }

@@ -71,10 +71,16 @@ fn fields(options: &[OsString]) -> Result<Vec<String>> {
         let list = match word.as_str() {
             "-ef" | "-e" | "-f" | "-A" | "aux" | "ax" | "-aux" => continue,
             "-o" | "-eo" => words.next().cloned().unwrap_or_default(),
-            other => match other.strip_prefix("-eo").or_else(|| other.strip_prefix("-o")).or_else(|| other.strip_prefix('o')) {
+            other => match other
+                .strip_prefix("-eo")
+                .or_else(|| other.strip_prefix("-o"))
+                .or_else(|| other.strip_prefix('o'))
+            {
                 Some(list) => list.to_owned(),
                 None => {
-                    return Err(Error::usage(format_args!("bad option {other:?}: ctr top takes -ef, aux and -o FIELD,…")));
+                    return Err(Error::usage(format_args!(
+                        "bad option {other:?}: ctr top takes -ef, aux and -o FIELD,…"
+                    )));
                 }
             },
         };
@@ -132,7 +138,8 @@ fn look(proc: &OwnedFd, pid: u32) -> Option<Process> {
     let status = String::from_utf8_lossy(&file("status")?).into_owned();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1)?.parse().ok())?;
     let command: Vec<u8> = file("cmdline")?.into_iter().map(|byte| if byte == 0 { b' ' } else { byte }).collect();
-    let shown: String = String::from_utf8_lossy(&command).trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let shown: String =
+        String::from_utf8_lossy(&command).trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     Some(Process {
         pid,
         uid,

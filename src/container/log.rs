@@ -30,8 +30,6 @@
 //!   that a crash left closes by itself, and there never is more than one. With one file it simply replaces the old one.
 //! - **A restarted container** continues the log. If its last life ended within a line, the line goes on, as on a terminal.
 
-
-
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
@@ -438,7 +436,8 @@ impl Writer {
         #[cfg(test)]
         if let Some(room) = self.room {
             let used = file.metadata()?.len() as usize;
-            let bytes: Vec<u8> = slices.iter().flat_map(|s| s.iter()).copied().take(room.saturating_sub(used)).collect();
+            let bytes: Vec<u8> =
+                slices.iter().flat_map(|s| s.iter()).copied().take(room.saturating_sub(used)).collect();
             file.write_all(&bytes)?;
             return if bytes.is_empty() { Err(io::Error::from_raw_os_error(libc::ENOSPC)) } else { Ok(bytes.len()) };
         }

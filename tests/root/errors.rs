@@ -47,7 +47,9 @@ fn refused(rows: &[(&[&str], &[&str])]) {
 /// `sh -c SCRIPT` around `ctr run WORDS…`, which the script has as "$@".
 #[track_caller]
 fn around(script: &str, words: &[&str]) -> Done {
-    within(Command::new("bash").args(["-c", script, "bash"]).arg(ctr_path()).arg("run").args(words))
+    within(
+        Command::new("bash").args(["-c", script, "bash"]).arg(ctr_path()).args(["run", "--rm", "--rm"]).args(words),
+    )
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn passwd_without_end() {
         for options in [&[][..], &["-uweb"], &["-uroot:www"], &["-unobody-at-all"], &["-u33"]] {
             // With 64 MiB of address space it cannot be read whole.
             let mut limited = Command::new("prlimit");
-            limited.arg("--as=67108864").arg(ctr_path()).arg("run").args(options);
+            limited.arg("--as=67108864").arg(ctr_path()).args(["run", "--rm"]).args(options);
             sane(&within(limited.args([&text, "/bin/busybox", "id"])), &format!("{name} {options:?}"));
         }
         host.same_still();
@@ -258,7 +258,11 @@ fn a_workdir_is_inside() {
         for dir in &asked {
             // ctr's caller has descriptors open that lead to the host.
             let mut command = Command::new("sh");
-            command.args(["-c", "exec 7</ 8<. 9</proc; exec \"$@\"", "sh"]).arg(ctr_path()).arg("run").args(mode);
+            command
+                .args(["-c", "exec 7</ 8<. 9</proc; exec \"$@\"", "sh"])
+                .arg(ctr_path())
+                .args(["run", "--rm"])
+                .args(mode);
             let done = within(command.args(["-w", dir, &text, "probe", "cwd"]));
             sane(&done, &format!("{mode:?} {dir}"));
             assert!(done.code != 0 || done.out.ends_with(" inside\n"), "{mode:?} {dir}: {done:#?}");
@@ -424,7 +428,7 @@ fn our_own_file_cannot_be_changed_from_inside() {
     ] {
         let what = |words: &[&str]| format!("{mode:?} {words:?}");
         for words in tries {
-            let done = within(Command::new(&own).arg("run").args(mode).arg(&text).args(words));
+            let done = within(Command::new(&own).args(["run", "--rm", "--rm"]).args(mode).arg(&text).args(words));
             unchanged(&place.join("bin"), &before, &what(words));
             assert!(fs::read(&own).unwrap() == bytes, "{}", what(words));
             let harmless = ["read-open", "path-open", "link"];
@@ -437,7 +441,12 @@ fn our_own_file_cannot_be_changed_from_inside() {
             // pid namespace, and it is no init unless it is executed by descriptor, so nothing else comes.
         }
         // PID 1 of --init, and whoever is there without it.
-        let done = within(Command::new(&own).arg("run").args(mode).args([&text, "probe", "exe", "/proc/1/exe"]));
+        let done = within(Command::new(&own).args(["run", "--rm", "--rm"]).args(mode).args([
+            &text,
+            "probe",
+            "exe",
+            "/proc/1/exe",
+        ]));
         unchanged(&place.join("bin"), &before, &format!("{mode:?}"));
         if mode.contains(&"--init") {
             assert_eq!(succeeded(done, &["read-open", "path-open"]), [""; 0], "{mode:?}");
@@ -474,7 +483,8 @@ fn our_own_file_cannot_be_changed_by_a_neighbour() {
         });
         if let Some(path) = inside {
             let exe = path.join("exe").display().to_string();
-            let done = within(Command::new(&own).args(["run", "--pid=host", &text, "probe", "exe", &exe])).code(0);
+            let done =
+                within(Command::new(&own).args(["run", "--rm", "--pid=host", &text, "probe", "exe", &exe])).code(0);
             unchanged(&place.join("bin"), &before, &format!("{program}: {done:#?}"));
         }
         drop(first);
@@ -754,7 +764,7 @@ fn nothing_of_the_caller_is_inherited() {
             command
                 .args(["sh", "-c", outer, "sh"])
                 .arg(ctr_path())
-                .arg("run")
+                .args(["run", "--rm"])
                 .args(mode)
                 .args([&text, "sh", "-c", script]),
         );

@@ -69,7 +69,7 @@ impl Way {
             let _ = fs::remove_file(self.place.join(file));
         }
         let mut command = Command::new(binary);
-        command.arg("run").args(&self.options).arg(&self.root).args(words);
+        command.args(["run", "--rm"]).args(&self.options).arg(&self.root).args(words);
         self.dress(&mut command);
         let terminal = self.tty.then(terminal);
         command.stdin(terminal.as_ref().map_or(Stdio::null(), |(_, t)| Stdio::from(t.try_clone().unwrap())));
@@ -114,7 +114,7 @@ impl Way {
         let (command, _terminal) = self.command(&ctr_fault_path(), &["true"]);
         let words: Vec<_> = command.get_args().skip(1).map(ToOwned::to_owned).collect();
         let mut dry = Command::new(ctr_fault_path());
-        dry.args(["run", "--dry-run"]).args(words);
+        dry.args(["run", "--rm", "--dry-run"]).args(words);
         self.dress(&mut dry);
         let terminal = terminal();
         let done = dry.stdin(Stdio::from(terminal.1)).output().unwrap();

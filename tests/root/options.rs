@@ -586,7 +586,12 @@ fn hosts_and_resolv_conf() {
     let script = "umask 077; exec \"$@\" cat /etc/hosts /etc/hostname /etc/resolv.conf";
     for options in [&["-u", "web"][..], &["-u", "web", "--userns=auto"]] {
         let done = within(
-            Command::new("sh").args(["-c", script, "sh"]).arg(ctr_path()).arg("run").args(options).arg(busybox()),
+            Command::new("sh")
+                .args(["-c", script, "sh"])
+                .arg(ctr_path())
+                .args(["run", "--rm"])
+                .args(options)
+                .arg(busybox()),
         )
         .code(0);
         assert!(done.out.contains("localhost") && done.err.is_empty(), "{options:?} {done:?}");
@@ -1216,7 +1221,7 @@ fn init_cannot_be_written_to_from_inside() {
     let before = fs::read(&own).unwrap();
     let script = "exec 3</proc/1/exe; for f in /proc/1/exe /proc/self/fd/3; do \
                   (: >>$f) 2>&1; (: >$f) 2>&1; chmod 777 $f 2>&1; done; true";
-    let done = within(Command::new(&own).args(["run", "--init", busybox(), "sh", "-c", script])).code(0);
+    let done = within(Command::new(&own).args(["run", "--rm", "--init", busybox(), "sh", "-c", script])).code(0);
     assert!(fs::read(&own).unwrap() == before, "{done:?}");
     // "Text file busy" alone would only be luck: it goes when PID 1 does. Truncating and chmod tell of the mount.
     assert_eq!(done.out.matches("Read-only file system").count(), 4, "{done:?}");
@@ -1344,7 +1349,7 @@ fn without_root() {
             Command::new("setpriv")
                 .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
                 .arg(place.join("ctr"))
-                .arg("run")
+                .args(["run", "--rm"])
                 .args(options)
                 .args([text(&place.join("root")), "sh", "-c", "id -u; hostname; echo $$; touch /new && echo written"])
                 .env("CTR_STATE", state),
@@ -1527,22 +1532,22 @@ fn only_three_descriptors_come_along() {
     let script = "exec 9</etc/passwd 8>/dev/null 7</; exec \"$@\"";
     for options in [&[][..], &["-i"], &["--init"], &["--userns=auto"], &["--rw=false", "-v", "/usr:/v"]] {
         let done = within(
-            Command::new("bash").args(["-c", script, "bash"]).arg(ctr_path()).arg("run").args(options).args([
-                busybox(),
-                "sh",
-                "-c",
-                "ls /proc/$$/fd; true",
-            ]),
+            Command::new("bash")
+                .args(["-c", script, "bash"])
+                .arg(ctr_path())
+                .args(["run", "--rm", "--rm"])
+                .args(options)
+                .args([busybox(), "sh", "-c", "ls /proc/$$/fd; true"]),
         )
         .code(0);
         assert_eq!(done.out, "0\n1\n2\n", "{options:?}");
         let done = within(
-            Command::new("bash").args(["-c", script, "bash"]).arg(ctr_path()).arg("run").args(options).args([
-                busybox(),
-                "sh",
-                "-c",
-                "ls -l /proc/1/fd; true",
-            ]),
+            Command::new("bash")
+                .args(["-c", script, "bash"])
+                .arg(ctr_path())
+                .args(["run", "--rm", "--rm"])
+                .args(options)
+                .args([busybox(), "sh", "-c", "ls -l /proc/1/fd; true"]),
         )
         .code(0);
         assert!(!done.out.contains("passwd") && !done.out.contains(" -> /\n"), "{done:?}");
@@ -1723,7 +1728,7 @@ fn mounts_do_not_travel_even_from_a_shared_root() {
                 .args(["--mount", "--propagation", "unchanged", "sh", "-c", script])
                 .arg(place.path())
                 .arg(ctr_path())
-                .arg("run")
+                .args(["run", "--rm"])
                 .args(options)
                 .args([busybox(), "grep", "-c", "shared:", "/proc/self/mountinfo"]),
         );
@@ -1734,7 +1739,7 @@ fn mounts_do_not_travel_even_from_a_shared_root() {
                 .args(["--mount", "--propagation", "unchanged", "sh", "-c", script])
                 .arg(place.path())
                 .arg(ctr_path())
-                .arg("run")
+                .args(["run", "--rm"])
                 .args(options)
                 .args([busybox(), "true"]),
         )

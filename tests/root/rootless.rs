@@ -38,7 +38,7 @@ impl Place {
     /// `ctr run WORDS…` as the user.
     fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(ctr_path());
-        command.arg("run").args(words).uid(USER).gid(USER).current_dir(self.path("home"));
+        command.args(["run", "--rm"]).args(words).uid(USER).gid(USER).current_dir(self.path("home"));
         command.env("HOME", self.path("home")).env("XDG_RUNTIME_DIR", self.path("run"));
         command
     }

@@ -87,8 +87,20 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Done {
     }
 }
 
-/// `ctr WORDS…`, ready to be changed.
+/// `ctr WORDS…`, ready to be changed. `run` gets `--rm`: its container ends with it, and it is the process that waits.
 pub fn ctr<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(ctr_path());
+    for (n, word) in words.into_iter().enumerate() {
+        command.arg(&word);
+        if n == 0 && word.as_ref() == "run" {
+            command.arg("--rm");
+        }
+    }
+    command
+}
+
+/// `ctr WORDS…` as it stands: `run` makes a container that stays, and has a supervisor.
+pub fn plain<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(ctr_path());
     command.args(words);
     command
@@ -216,11 +228,14 @@ fn stock() -> Vec<(&'static str, BTreeSet<String>)> {
     let links = fs::read_to_string("/proc/net/dev").unwrap();
     let links = links.lines().skip(2).filter_map(|l| l.split(':').next()).map(|l| l.trim().to_owned()).collect();
     let state = std::env::var_os("CTR_STATE").map_or_else(|| PathBuf::from("/run/ctr"), PathBuf::from);
+    let lasting = std::env::var_os("CTR_ROOT").map_or_else(|| PathBuf::from("/var/lib/ctr"), PathBuf::from);
     vec![
         ("mounts", mounts),
         ("links", links),
         ("cgroups", tree(Path::new("/sys/fs/cgroup"))),
         ("containers", tree(&state.join("containers"))),
+        ("lasting containers", tree(&lasting.join("containers"))),
+        ("layers in memory", tree(&state.join("layers"))),
         ("processes of containers", others()),
     ]
 }
