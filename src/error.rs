@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 use std::io;
+use std::ops::{Deref, DerefMut};
 
 /// Exit codes of ctr itself, as Docker and the shells have them; 128 + n for a signal and the command's own otherwise.
 pub mod exit {
@@ -17,9 +18,27 @@ pub mod exit {
     pub const NOT_FOUND: u8 = 127;
 }
 
-/// An error as the user reads it.
+/// An error as the user reads it. One word wide, so that everything that can fail is small and quick as long as it does not.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Words>);
+
+impl Deref for Error {
+    type Target = Words;
+
+    fn deref(&self) -> &Words {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Words {
+        &mut self.0
+    }
+}
+
+/// What an error says.
+#[derive(Debug)]
+pub struct Words {
     /// What could not be done, to follow "cannot". Empty for bad input, where the cause is the whole sentence.
     pub doing: String,
     /// Where: a path, a call, a step. May be empty.
@@ -40,13 +59,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Something that failed while `doing` it.
     pub fn new(doing: impl fmt::Display, at: impl fmt::Display, cause: io::Error) -> Error {
-        Error { doing: doing.to_string(), at: at.to_string(), cause, hint: None, step: None, code: exit::CTR }
+        Error::made(doing.to_string(), at.to_string(), cause)
+    }
+
+    #[cold]
+    fn made(doing: String, at: String, cause: io::Error) -> Error {
+        Error(Box::new(Words { doing, at, cause, hint: None, step: None, code: exit::CTR }))
     }
 
     /// Bad input: one sentence that says what is wrong with it and how it should look.
     pub fn usage(sentence: impl fmt::Display) -> Error {
-        let cause = io::Error::new(io::ErrorKind::InvalidInput, sentence.to_string());
-        Error { doing: String::new(), at: String::new(), cause, hint: None, step: None, code: exit::CTR }
+        Error::made(String::new(), String::new(), io::Error::new(io::ErrorKind::InvalidInput, sentence.to_string()))
     }
 
     /// Adds advice, unless there is some already.
