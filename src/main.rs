@@ -11,6 +11,8 @@
 mod arena;
 mod caps;
 mod cli;
+#[cfg_attr(not(test), expect(dead_code, reason = "ps, logs and the options with times will use all of it"))]
+mod clock;
 mod cmd;
 mod container;
 mod error;

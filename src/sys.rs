@@ -414,6 +414,14 @@ pub fn now() -> u64 {
     time[0].wrapping_mul(1_000_000_000).wrapping_add(time[1])
 }
 
+/// The time of day: seconds since 1970 UTC, and nanoseconds of the second. `clock_gettime(2)`: cannot fail.
+pub fn wall_clock() -> (i64, u32) {
+    let mut time = [0i64; 2];
+    // SAFETY: struct timespec is two 64-bit numbers, which the kernel writes.
+    unsafe { syscall2(k::__NR_clock_gettime as usize, libc::CLOCK_REALTIME as usize, time.as_mut_ptr() as usize) };
+    (time[0], time[1] as u32)
+}
+
 /// A pair of connected sockets to pass descriptors through. `socketpair(2)`.
 pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0i32; 2];
