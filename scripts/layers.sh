@@ -15,7 +15,7 @@ layers='
 0  error.rs sys.rs
 0.5 arena.rs procfs.rs
 2  network/ cgroup/
-3  container/spec.rs container/step.rs container/state.rs container/record.rs container/log.rs container/plan.rs container/trace.rs container/fault.rs
+3  container/spec.rs container/step.rs container/state.rs container/record.rs container/log.rs container/log/read.rs container/plan.rs container/trace.rs container/fault.rs
 4  container/spawn.rs container/child.rs container/supervise.rs container/supervisor.rs container/init.rs
 4  container/mod.rs
 4  cli.rs

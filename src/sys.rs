@@ -422,6 +422,23 @@ pub fn wall_clock() -> (i64, u32) {
     (time[0], time[1] as u32)
 }
 
+/// A descriptor that tells what happens to files, non-blocking. `inotify_init1(2)`, Linux 2.6.27. EMFILE when the user
+/// has too many of them (`/proc/sys/fs/inotify/max_user_instances`).
+pub fn inotify_init() -> io::Result<OwnedFd> {
+    let flags = k::O_CLOEXEC | k::O_NONBLOCK;
+    // SAFETY: no pointers.
+    check(unsafe { syscall1(k::__NR_inotify_init1 as usize, flags as usize) }).map(owned)
+}
+
+/// Watches what is at `path` for the events in `mask` (`IN_*`); a link is followed. `inotify_add_watch(2)`. ENOSPC when
+/// the user watches too much (`/proc/sys/fs/inotify/max_user_watches`).
+pub fn inotify_add_watch(inotify: BorrowedFd, path: &CStr, mask: u32) -> io::Result<()> {
+    // SAFETY: the path is NUL-terminated, outlives the call, and is only read.
+    let r =
+        unsafe { syscall3(k::__NR_inotify_add_watch as usize, at(inotify), path.as_ptr() as usize, mask as usize) };
+    check(r).map(drop)
+}
+
 /// A pair of connected sockets to pass descriptors through. `socketpair(2)`.
 pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0i32; 2];

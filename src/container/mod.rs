@@ -4,6 +4,11 @@
 pub mod child;
 pub mod fault;
 pub mod init;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the supervisor of a detached container writes it, ctr logs reads it")
+)]
+pub mod log;
 pub mod plan;
 pub mod record;
 pub mod spawn;
