@@ -127,12 +127,6 @@ impl Group {
         [&self.freezer, &self.memory].into_iter().flatten().filter_map(door).collect()
     }
 
-    /// The file of the v2 group that a process joins by writing 0 to it.
-    pub fn unified_door(&self) -> Option<OwnedFd> {
-        let dir = self.unified.as_ref()?;
-        sys::openat(dir.as_fd(), c"cgroup.procs", k::O_WRONLY, 0).ok()
-    }
-
     /// The processes in it, by their numbers in our pid namespace.
     pub fn processes(&self) -> Option<Vec<u32>> {
         let dir = self.unified.as_ref().or(self.freezer.as_ref())?;

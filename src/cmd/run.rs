@@ -47,7 +47,13 @@ fn read(verb: &str, words: &[OsString]) -> Result<Option<Words>> {
 /// `ctr run`.
 pub fn run(words: &[OsString]) -> Result<u8> {
     let Some(Words { asked, options, operands }) = read("run", words)? else { return Ok(0) };
-    if asked.dry_run || (asked.rm && !asked.detach && asked.health_cmd.is_none() && asked.log_opt.is_empty()) {
+    if asked.dry_run
+        || (asked.rm
+            && !asked.detach
+            && asked.health_cmd.is_none()
+            && asked.log_opt.is_empty()
+            && asked.label_file.is_empty())
+    {
         return here(&asked, operands);
     }
     let made = make(asked, options, operands)?;

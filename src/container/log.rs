@@ -1,4 +1,5 @@
-//! What a detached container says, kept: the log files in its directory, and their only [`Writer`]. [`read`] reads them.
+//! What a detached container says, kept: the log files in its directory, their only [`Writer`], and who [`show`]s
+//! them.
 //!
 //! ```text
 //! log      the newest        2026-11-22T23:40:11.123456789Z stdout F listening on port 80
@@ -6,29 +7,33 @@
 //! log.2    …                 2026-11-22T23:40:11.300000000Z stderr F the next entry of its stream
 //! ```
 //!
-//! An *entry* is one line of the kubelet's log format (CRI): time, stream, `F` for the end of a line of the program's or `P`
-//! for a part of one, text. Text is bytes, any but a newline. Whoever puts a stream's texts together, with a newline after
-//! each F, has what the program wrote.
+//! An *entry* is one line of the kubelet's log format (CRI): time, stream, `F` for the end of a line of the program's
+//! or `P` for a part of one, text. Text is bytes, any but a newline. Whoever puts a stream's texts together, with a
+//! newline after each F, has what the program wrote.
 //!
 //! What was decided:
 //!
-//! - **An incomplete line waits** in memory for its end, up to [`HOLD`] bytes: many programs (Java's `println`) write a
-//!   line and its newline in two calls, and would fill the log with halves. Beyond that, and whenever the loop calls
-//!   [`Writer::flush`] (when nothing came for a moment: a prompt wants to be seen), it is written as P.
-//! - **Nothing is copied.** An append is one `writev` of a header shared by all its lines and of slices of the
-//!   caller's own bytes. More than one takes: more than [`SLICES`] / 2 lines, an end of a P entry in the middle (a line of
-//!   more than [`MOST_TEXT`] bytes), a change of files. The time is that of the append: lines that came together have
-//!   the same, and times rise as long as nobody sets the clock.
-//! - **Entries are never torn.** After a short write the file is cut back to its last whole entry; where even that fails,
-//!   as after a power cut, the next write begins with a newline. A reader skips lines that are no entries.
-//! - **Nothing blocks, nothing fails.** What cannot be written is counted and dropped; the first write that succeeds again
-//!   says so in the log. A full disk is tried at each append (one call that fails); a file that cannot be opened, or is broken
-//!   (EIO, EROFS…), is opened anew once a second at most. A line that was cut in two by this is ended with an empty F,
-//!   so that it does not run into the next one.
-//! - **A change of files** makes the new one first (`log.new`), then shifts the old ones, then puts it in its place: when
-//!   there is no room for a file, everything stays as it was. Only files up to the first gap are shifted, so that a gap
-//!   that a crash left closes by itself, and there never is more than one. With one file it simply replaces the old one.
-//! - **A restarted container** continues the log. If its last life ended within a line, the line goes on, as on a terminal.
+//! - **An incomplete line waits** in memory for its end, up to [`HOLD`] bytes: many programs (Java's `println`) write
+//!   a line and its newline in two calls, and would fill the log with halves. Beyond that, and whenever the loop
+//!   calls [`Writer::flush`] (when nothing came for a moment: a prompt wants to be seen), it is written as P.
+//! - **Whole lines are not copied.** An append is one `writev` of a header shared by all its lines and of slices of the
+//!   caller's own bytes. More than one takes: more than [`SLICES`] / 2 lines, an end of a P entry in the middle (a
+//!   line of more than [`MOST_TEXT`] bytes), a change of files. The time is that of the append: lines that came
+//!   together have the same, and times rise as long as nobody sets the clock.
+//! - **Entries are never torn.** After a short write the file is cut back to its last whole entry; where even that
+//!   fails, as after a power cut, the next write begins with a newline. A reader skips lines that are no entries.
+//! - **Nothing blocks, nothing fails.** What cannot be written is counted and dropped; the first write that succeeds
+//!   again says so in the log. A full disk is tried at each append (one call that fails); a file that cannot be
+//!   opened, or is broken (EIO, EROFS…), is opened anew once a second at most. A line that was cut in two by this is
+//!   ended with an empty F, so that it does not run into the next one.
+//! - **A change of files** makes the new one first (`log.new`), then shifts the old ones, then puts it in its place:
+//!   when there is no room for a file, everything stays as it was. Only files up to the first gap are shifted, so
+//!   that a gap that a crash left closes by itself, and there never is more than one. With one file it simply
+//!   replaces the old one.
+//! - **A restarted container** continues the log. If its last life ended within a line, the line goes on, as on a
+//!   terminal.
+
+mod read;
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -42,6 +47,8 @@ use linux_raw_sys::general as k;
 use crate::clock::{self, Time};
 use crate::error::{Doing, Result};
 use crate::sys;
+
+pub use read::{Follow, Wanted, show, tail};
 
 /// The longest text of an entry; longer lines are several.
 pub const MOST_TEXT: usize = 16 << 10;
@@ -98,8 +105,8 @@ pub struct Entry<'a> {
     pub text: &'a [u8],
 }
 
-/// Reads a line of a log file, without its newline. Any RFC 3339 time and further tags (`F:…`) are fine: other programs write
-/// this format too. None for what is no entry.
+/// Reads a line of a log file, without its newline. Any RFC 3339 time and further tags (`F:…`) are fine: other
+/// programs write this format too. None for what is no entry.
 pub fn parse(line: &[u8]) -> Option<Entry<'_>> {
     let mut words = line.splitn(4, |b| *b == b' ');
     let time = clock::parse(words.next()?)?;
@@ -214,7 +221,8 @@ impl<'a> Batch<'a> {
         self.slices.get(..self.used).unwrap_or_default()
     }
 
-    /// Of the first so many bytes: how many are whole lines, and how many lines. An entry has one newline, at its end.
+    /// Of the first so many bytes: how many are whole lines, and how many lines. An entry has one newline, at its
+    /// end.
     fn whole(&self, bytes: u64) -> (u64, u64) {
         let (mut at, mut end, mut lines) = (0, 0, 0);
         for byte in self.slices().iter().flat_map(|slice| slice.iter()).take(bytes as usize) {
@@ -227,8 +235,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The next entry's text, if there is one: with its newline, and then it is a full line. What is left is an incomplete
-/// line that may wait, unless `all` has to go. `held` bytes come before it.
+/// The next entry's text, if there is one: with its newline, and then it is a full line. What is left is an
+/// incomplete line that may wait, unless `all` has to go. `held` bytes come before it.
 fn next_entry(held: usize, rest: &[u8], all: bool) -> Option<(&[u8], bool)> {
     let room = MOST_TEXT.saturating_sub(held);
     if let Some(end) = rest.iter().take(room + 1).position(|b| *b == b'\n') {
@@ -242,8 +250,8 @@ fn next_entry(held: usize, rest: &[u8], all: bool) -> Option<(&[u8], bool)> {
 }
 
 impl Writer {
-    /// The log in `dir`, which is continued if there is one. It fails when descriptors have run out, and then there is no
-    /// container either; a log that cannot be opened is tried again later.
+    /// The log in `dir`, which is continued if there is one. It fails when descriptors have run out, and then there
+    /// is no container either; a log that cannot be opened is tried again later.
     pub fn open(dir: BorrowedFd, limits: Limits) -> Result<Writer> {
         let limits = Limits { max_files: limits.max_files.clamp(1, MOST_FILES), ..limits };
         let mut writer = Writer {
@@ -319,7 +327,9 @@ impl Writer {
             while let (true, Some((text, full))) = (batch.has_room(), next_entry(first.len(), rest, all)) {
                 let after = self.size + batch.bytes;
                 let entry = HEAD + first.len() + text.len() + usize::from(!full);
-                if self.file.is_some() && after > 0 && after + entry as u64 > self.limits.max_size {
+                // An empty file takes anything, or this would not come to an end.
+                let is_empty = after == lead.len() as u64;
+                if self.file.is_some() && !is_empty && after + entry as u64 > self.limits.max_size {
                     is_full = true;
                     break;
                 }
@@ -379,14 +389,15 @@ impl Writer {
     /// Writes a batch, or counts what of it could not be written.
     fn write(&mut self, batch: &Batch, lead: u64, stream: Stream) {
         let answer = match &self.file {
-            // This was counted as its own error, which stays.
             None => Err(io::Error::from_raw_os_error(self.why)),
             Some(file) => self.writev(file, batch.slices()),
         };
         let written = *answer.as_ref().unwrap_or(&0) as u64;
-        if written > 0 && written >= lead {
-            (self.torn, self.unsaid) = (false, if lead > 1 { Dropped::default() } else { self.unsaid });
-            if lead > 1 {
+        // A lead stands or falls as one.
+        let is_led = written > 0 && written >= lead;
+        if is_led {
+            self.torn = false;
+            if mem::take(&mut self.unsaid).entries > 0 {
                 self.open = [false; 2];
             }
         }
@@ -397,25 +408,24 @@ impl Writer {
             }
             return;
         }
-        // A regular file takes less than it was given only when there is no more room; a second try would tell the same.
+        // A regular file takes less than it was given only when there is no more room; a second try would tell the
+        // same.
         self.why = answer.err().and_then(|e| e.raw_os_error()).unwrap_or(libc::ENOSPC);
-        // A lead stands or falls as one.
-        let (whole, lines) = if written >= lead { batch.whole(written) } else { (0, 0) };
-        let all = batch.whole(batch.bytes);
+        let (whole, lines) = if is_led { batch.whole(written) } else { (0, 0) };
         let lead_lines = batch.whole(lead).1;
         let kept = lines.saturating_sub(lead_lines);
-        let entries = all.1.saturating_sub(lead_lines + kept);
-        let gone = all.0.saturating_sub(whole.max(lead)).saturating_sub(entries * HEAD as u64);
-        // The newline after a P is not the container's.
-        let lost = Dropped { bytes: gone.saturating_sub(u64::from(batch.partial)), entries };
-        self.dropped.add(lost);
-        self.unsaid.add(lost);
         if kept > 0 {
             // A P is the last of its batch, so those that made it are all F.
             self.open[stream as usize] = false;
         }
+        let entries = batch.whole(batch.bytes).1.saturating_sub(lead_lines + kept);
+        // The newline after a P is not the container's.
+        let around = entries * HEAD as u64 + u64::from(batch.partial);
+        let lost = Dropped { bytes: (batch.bytes - whole.max(lead)).saturating_sub(around), entries };
+        self.dropped.add(lost);
+        self.unsaid.add(lost);
         self.cut_back(written, whole);
-        if !matches!(self.why, libc::ENOSPC | libc::EDQUOT | libc::EAGAIN | libc::EFBIG) && self.file.is_some() {
+        if !matches!(self.why, libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::EAGAIN) && self.file.is_some() {
             self.give_up(self.why);
         }
     }
@@ -532,5 +542,359 @@ pub fn remove(dir: BorrowedFd) {
         if missing > 1 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Deref;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A directory of its own for a test.
+    pub struct Folder {
+        path: PathBuf,
+        dir: File,
+    }
+
+    impl Folder {
+        pub fn new() -> Folder {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("ctr-log-{}-{number}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir(&path).unwrap();
+            Folder { dir: File::open(&path).unwrap(), path }
+        }
+
+        pub fn fd(&self) -> BorrowedFd<'_> {
+            self.dir.as_fd()
+        }
+
+        pub fn writer(&self, max_size: u64, max_files: u32) -> Writer {
+            Writer::open(self.fd(), Limits { max_size, max_files }).unwrap()
+        }
+
+        /// A file's text without the times.
+        pub fn text(&self, name: &str) -> String {
+            let text = String::from_utf8(std::fs::read(self.join(name)).unwrap()).unwrap();
+            text.lines()
+                .map(|line| line.get(TIME..).unwrap_or(line))
+                .fold(String::new(), |all, line| all + line + "\n")
+        }
+
+        pub fn names(&self) -> Vec<String> {
+            let entries = std::fs::read_dir(&self.path).unwrap();
+            let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Deref for Folder {
+        type Target = PathBuf;
+        fn deref(&self) -> &PathBuf {
+            &self.path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+
+    /// A time and its blank.
+    const TIME: usize = clock::TEXT + 1;
+
+    pub fn at(seconds: i64) -> Time {
+        Time::new(seconds, 0).unwrap()
+    }
+
+    const MUCH: u64 = 1 << 30;
+
+    #[test]
+    fn lines_of_a_log_file_are_read() {
+        let entry = parse(b"2026-11-22T23:40:11.123456789Z stdout F a  b").unwrap();
+        assert_eq!((entry.stream, entry.full, entry.text), (Stream::Out, true, &b"a  b"[..]));
+        let entry = parse(b"2026-11-22T23:40:11.5+01:00 stderr P:x \xff\0 ").unwrap();
+        assert_eq!((entry.stream, entry.full, entry.text), (Stream::Err, false, &b"\xff\0 "[..]));
+        assert_eq!(parse(b"1970-01-01T00:00:00Z stdout F").unwrap().text, b"");
+        assert_eq!(parse(b"1970-01-01T00:00:00Z stdout F ").unwrap().text, b"");
+        for garbage in [
+            &b""[..],
+            b" ",
+            b"1970-01-01T00:00:00Z",
+            b"1970-01-01T00:00:00Z stdout",
+            b"1970-01-01T00:00:00Z stdin F x",
+            b"1970-01-01T00:00:00Z stdout X x",
+            b"1970-01-01T00:00:00Z stdout FP x",
+            b"99999-01-01T00:00:00Z stdout F x",
+            b"now stdout F x",
+            b"\xff\xfe stdout F x",
+            &[0; 100],
+        ] {
+            assert_eq!(parse(garbage), None);
+        }
+        assert_eq!(&head(at(0), Stream::Err, false), b"1970-01-01T00:00:00.000000000Z stderr P ");
+    }
+
+    #[test]
+    fn lines_are_written_at_once_and_incomplete_ones_wait() {
+        let folder = Folder::new();
+        let mut log = folder.writer(MUCH, 3);
+        log.append(Stream::Out, b"one\n\ntwo\nth", at(0));
+        assert_eq!(
+            std::fs::read_to_string(folder.join("log")).unwrap(),
+            "1970-01-01T00:00:00.000000000Z stdout F one\n1970-01-01T00:00:00.000000000Z stdout F \n\
+             1970-01-01T00:00:00.000000000Z stdout F two\n"
+        );
+        assert!(log.is_holding());
+        log.append(Stream::Err, b"oops\n$ ", at(1));
+        log.append(Stream::Out, b"", at(1));
+        log.append(Stream::Out, b"r", at(1));
+        log.append(Stream::Out, b"ee\nfour", at(1));
+        assert_eq!(folder.text("log").lines().skip(3).collect::<Vec<_>>(), ["stderr F oops", "stdout F three"]);
+        log.flush(at(2));
+        assert!(!log.is_holding());
+        log.append(Stream::Out, b"\n", at(3));
+        log.append(Stream::Out, b"end", at(3));
+        log.finish(at(4));
+        log.finish(at(4));
+        assert_eq!(
+            folder.text("log").lines().skip(5).collect::<Vec<_>>(),
+            ["stdout P four", "stderr P $ ", "stdout F ", "stdout P end"]
+        );
+        assert_eq!(log.dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn long_lines_are_several_entries_and_many_lines_several_writes() {
+        let folder = Folder::new();
+        let mut log = folder.writer(MUCH, 3);
+        let line = |length: usize| [vec![b'x'; length], vec![b'\n']].concat();
+        log.append(Stream::Out, &line(MOST_TEXT), at(0));
+        log.append(Stream::Out, &line(MOST_TEXT + 1), at(0));
+        log.append(Stream::Out, &line(3 * MOST_TEXT), at(0));
+        log.append(Stream::Out, &[b'y'; HOLD], at(0));
+        log.append(Stream::Out, &line(MOST_TEXT), at(0));
+        log.append(Stream::Out, &[b'z'; HOLD], at(0));
+        log.append(Stream::Out, b"z", at(0));
+        log.append(Stream::Out, b"\n", at(0));
+        let lengths: Vec<_> = folder.text("log").lines().map(|l| (l.as_bytes()[7], l.len() - 9)).collect();
+        let (k, h) = (MOST_TEXT, HOLD);
+        let wanted = [(b'F', k), (b'P', k), (b'F', 1), (b'P', k), (b'P', k), (b'F', k), (b'P', k), (b'F', h)];
+        assert_eq!(lengths[..8], wanted);
+        assert_eq!(lengths[8..], [(b'P', h + 1), (b'F', 0)]);
+        log.append(Stream::Out, &vec![b'\n'; 10_000], at(0));
+        assert_eq!(folder.text("log").lines().count(), 10_010);
+        assert_eq!(std::fs::metadata(folder.join("log")).unwrap().len(), log.size);
+    }
+
+    #[test]
+    fn files_change_before_they_are_too_large() {
+        let folder = Folder::new();
+        // Four lines of 48 bytes, and not one more.
+        let mut log = folder.writer(4 * 48, 3);
+        for n in 0..11 {
+            log.append(Stream::Out, format!("line{n:03}\n").as_bytes(), at(n));
+        }
+        assert_eq!(folder.names(), ["log", "log.1", "log.2"]);
+        assert_eq!(folder.text("log.2").lines().next(), Some("stdout F line000"));
+        assert_eq!(folder.text("log"), "stdout F line008\nstdout F line009\nstdout F line010\n");
+        log.append(Stream::Out, b"line011\nline012\n", at(12));
+        assert_eq!(folder.text("log"), "stdout F line012\n");
+        assert_eq!(folder.text("log.2").lines().next(), Some("stdout F line004"));
+        // Longer than a file may be.
+        log.append(Stream::Out, &[[b'x'; 300].as_slice(), b"\ny\n"].concat(), at(13));
+        assert_eq!(folder.text("log"), "stdout F y\n");
+        assert_eq!(folder.text("log.1").len(), 310);
+        drop(log);
+        let mut log = folder.writer(100, 1);
+        assert_eq!(folder.names(), ["log"]);
+        log.append(Stream::Out, &[b'z'; 101].map(|b| [b, b'\n']).concat(), at(14));
+        assert_eq!(
+            (folder.names(), folder.text("log")),
+            (vec!["log".to_owned()], "stdout F z\nstdout F z\n".to_owned())
+        );
+        drop(log);
+        let mut log = folder.writer(0, 0);
+        log.append(Stream::Out, b"1\n2\n", at(15));
+        assert_eq!(folder.text("log"), "stdout F 2\n");
+    }
+
+    #[test]
+    fn what_a_crash_left_is_put_right() {
+        let folder = Folder::new();
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        write("log", "1970-01-01T00:00:00Z stdout F whole\n1970-01-01T00:00:00Z std");
+        write("log.2", "2");
+        write("log.5", "5");
+        write("log.new", "half");
+        let mut log = folder.writer(120, 5);
+        assert_eq!(folder.names(), ["log", "log.2", "log.new"]);
+        log.append(Stream::Out, b"next\n", at(0));
+        assert_eq!(folder.text("log").lines().last(), Some("stdout F next"));
+        log.append(Stream::Out, b"new\n", at(0));
+        assert_eq!(folder.names(), ["log", "log.1", "log.2"]);
+        assert_eq!(std::fs::read(folder.join("log.2")).unwrap(), b"2");
+        std::fs::write(folder.join("record"), "").unwrap();
+        remove(folder.fd());
+        assert_eq!(folder.names(), ["record"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_of_and_leaves_no_halves() {
+        let folder = Folder::new();
+        let mut log = folder.writer(MUCH, 3);
+        // Room for two lines and a half.
+        log.room = Some(110);
+        log.append(Stream::Out, b"aaa\nbbb\nccc\nddd\n", at(0));
+        assert_eq!(folder.text("log"), "stdout F aaa\nstdout F bbb\n");
+        log.append(Stream::Err, b"ee", at(1));
+        log.append(Stream::Err, b"e\nff", at(1));
+        assert_eq!(log.dropped(), Dropped { bytes: 12, entries: 3 });
+        assert_eq!(folder.text("log").lines().count(), 2);
+        log.flush(at(2));
+        assert_eq!(log.dropped(), Dropped { bytes: 14, entries: 4 });
+        log.room = None;
+        log.append(Stream::Out, b"ggg\n", at(3));
+        assert_eq!(
+            folder.text("log").lines().skip(2).collect::<Vec<_>>(),
+            ["stderr F ctr: log: 14 bytes in 4 lines were dropped: No space left on device", "stdout F ggg"]
+        );
+        // A line in two: what is left of it does not run into the next one.
+        log.append(Stream::Out, &vec![b'h'; MOST_TEXT + 1], at(4));
+        log.room = Some(0);
+        log.append(Stream::Out, b"tail\n", at(5));
+        log.room = None;
+        log.append(Stream::Out, b"iii\n", at(6));
+        let text = folder.text("log");
+        let last: Vec<_> = text.lines().skip(5).collect();
+        assert_eq!(
+            last,
+            [
+                "stdout F ",
+                "stderr F ctr: log: 6 bytes in 1 lines were dropped: No space left on device",
+                "stdout F iii"
+            ]
+        );
+        log.room = Some(0);
+        log.append(Stream::Out, b"last words", at(7));
+        log.flush(at(7));
+        log.room = None;
+        log.finish(at(8));
+        assert!(folder.text("log").lines().last().unwrap().contains("10 bytes in 1 lines"));
+        assert_eq!(log.dropped(), Dropped { bytes: 30, entries: 6 });
+        assert_eq!(std::fs::metadata(folder.join("log")).unwrap().len(), log.size);
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted_to_the_byte() {
+        let folder = Folder::new();
+        let mut log = folder.writer(5000, 100);
+        let (mut bytes, mut entries) = (0, 0);
+        for n in 0..500 {
+            // Whole lines, so that no line is ended for a lost part; a disk that is full, and less so, and full.
+            let lines = (0..=n * 7 % 5).map(|line| format!("{}\n", "x".repeat((n * 31 + line) % 97)));
+            let text: String = lines.collect();
+            log.room = (n % 3 > 0).then_some(log.size as usize + n * 53 % 700);
+            log.append(Stream::Out, text.as_bytes(), at(0));
+            bytes += text.len() as u64;
+            entries += text.lines().count() as u64;
+        }
+        log.room = None;
+        log.finish(at(0));
+        let (mut found, mut told) = (Dropped::default(), Dropped::default());
+        for name in folder.names() {
+            for line in std::fs::read(folder.join(name)).unwrap().split_inclusive(|b| *b == b'\n') {
+                let entry = parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+                if entry.stream == Stream::Out {
+                    found.add(Dropped { bytes: entry.text.len() as u64 + 1, entries: 1 });
+                } else {
+                    let text = String::from_utf8_lossy(entry.text);
+                    let numbers: Vec<u64> = text.split(' ').filter_map(|word| word.parse().ok()).collect();
+                    told.add(Dropped { bytes: numbers[0], entries: numbers[1] });
+                }
+            }
+        }
+        assert!(told.entries > 100 && found.entries > 100);
+        assert_eq!(told, log.dropped());
+        assert_eq!((found.bytes + told.bytes, found.entries + told.entries), (bytes, entries));
+    }
+
+    #[test]
+    fn where_nothing_can_be_cut_back_the_next_line_is_a_new_one() {
+        // A pipe takes what it can, and cannot be shortened; nor can /dev/full.
+        let folder = Folder::new();
+        let mut log = folder.writer(MUCH, 3);
+        let (from, to) = sys::pipe().unwrap();
+        sys::set_nonblocking(to.as_fd(), true).unwrap();
+        sys::set_nonblocking(from.as_fd(), true).unwrap();
+        log.file = Some(File::from(to));
+        let mut all = Vec::new();
+        let read = |all: &mut Vec<u8>| {
+            let mut block = [0; 4096];
+            while let Ok(used @ 1..) = sys::read(from.as_fd(), &mut block) {
+                all.extend_from_slice(&block[..used]);
+            }
+        };
+        let mut kept = 0;
+        for round in 0..20 {
+            log.append(Stream::Out, &[[b'x'; 990].as_slice(), b"\n"].concat().repeat(100), at(round));
+            read(&mut all);
+        }
+        log.append(Stream::Out, b"end\n", at(20));
+        read(&mut all);
+        let (mut told, mut broken) = (0, 0);
+        for line in all.split(|b| *b == b'\n') {
+            match parse(line) {
+                Some(Entry { stream: Stream::Out, full: true, text: &[b'x', ..], .. }) if line.len() == 1030 => {
+                    kept += 1;
+                }
+                Some(Entry { stream: Stream::Err, text, .. }) => {
+                    let text = std::str::from_utf8(text).unwrap();
+                    told += text.split(' ').nth(5).unwrap().parse::<u64>().unwrap();
+                }
+                _ => broken += 1,
+            }
+        }
+        assert_eq!((kept + told, log.dropped().entries), (2000, told));
+        assert!(broken > 2 && told > 100 && kept > 100 && all.ends_with(b"F end\n"));
+
+        log.file = Some(File::options().append(true).open("/dev/full").unwrap());
+        log.append(Stream::Out, b"x\n", at(0));
+        assert_eq!((log.why, log.dropped().entries), (libc::ENOSPC, told + 1));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_is_tried_again() {
+        let folder = Folder::new();
+        std::fs::create_dir(folder.join("log")).unwrap();
+        let mut log = folder.writer(MUCH, 3);
+        log.append(Stream::Out, b"a\nb", at(0));
+        log.append(Stream::Out, b"\n", at(0));
+        assert_eq!(log.dropped(), Dropped { bytes: 4, entries: 2 });
+        std::fs::remove_dir(folder.join("log")).unwrap();
+        log.again_at = 0;
+        log.append(Stream::Out, b"c\n", at(0));
+        assert_eq!(
+            folder.text("log"),
+            "stderr F ctr: log: 4 bytes in 2 lines were dropped: Is a directory\nstdout F c\n"
+        );
+        // No room for a new file: what is there stays, and what comes is dropped.
+        std::fs::create_dir(folder.join("log.new")).unwrap();
+        log.limits.max_size = 10;
+        log.append(Stream::Out, b"d\ne\n", at(0));
+        log.append(Stream::Out, b"f\n", at(0));
+        assert_eq!(log.dropped(), Dropped { bytes: 10, entries: 5 });
+        assert_eq!(folder.text("log").lines().count(), 2);
+        std::fs::remove_dir(folder.join("log.new")).unwrap();
+        log.finish(at(0));
+        assert!(folder.text("log").lines().last().unwrap().contains("6 bytes in 3 lines"));
+        log.append(Stream::Out, b"g\n", at(0));
+        assert_eq!(folder.text("log"), "stdout F g\n");
     }
 }

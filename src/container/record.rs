@@ -264,14 +264,14 @@ pub struct Found {
 }
 
 impl Found {
-    /// What of it is shown where a person reads: its name.
-    pub fn shown(&self) -> &str {
-        &self.name
-    }
-
     /// Whether it has a process now.
     pub fn is_running(&self) -> bool {
         matches!(self.status, Status::Running | Status::Paused)
+    }
+
+    /// Whether it has a process, or a supervisor that will make one.
+    pub fn is_alive(&self) -> bool {
+        self.is_running() || self.status == Status::Restarting
     }
 
     /// Runs, and nobody looks after it: its supervisor was killed.
@@ -845,6 +845,7 @@ fn is_at_rest(dir: BorrowedFd) -> bool {
 /// Removes the files that we make in a new container's directory, and no others: it may be a directory that only looks like
 /// one, and then it stays.
 fn empty(dir: &OwnedFd) -> io::Result<()> {
+    super::log::remove(dir.as_fd());
     for name in [c"record", c"record.new"] {
         match sys::unlink(dir.as_fd(), name, false) {
             Err(e) if e.raw_os_error() != Some(libc::ENOENT) => return Err(e),

@@ -520,14 +520,14 @@ pub fn seconds(text: &str, option: &str) -> Result<Option<u64>> {
 pub fn log_opt(text: &str, care: &mut Care) -> Result<()> {
     let bad = || {
         Error::usage(format_args!(
-            "bad --log-opt {text:?}: it is max-size=SIZE (at least 4k) or max-file=N (1 to 1000)"
+            "bad --log-opt {text:?}: it is max-size=SIZE (at least 4k) or max-file=N (1 to 100)"
         ))
     };
     match text.split_once('=').ok_or_else(bad)? {
         ("max-size", size) => {
             care.log_size = Some(bytes(size, "--log-opt max-size").ok().filter(|n| *n >= 4096).ok_or_else(bad)?)
         }
-        ("max-file", n) => care.log_files = Some(n.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or_else(bad)?),
+        ("max-file", n) => care.log_files = Some(n.parse().ok().filter(|n| (1..=100).contains(n)).ok_or_else(bad)?),
         _ => return Err(bad()),
     }
     Ok(())

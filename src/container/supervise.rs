@@ -206,6 +206,11 @@ pub fn take_signals() -> Result<OwnedFd> {
     sys::signalfd(set).doing("listen for signals", "signalfd")
 }
 
+/// A pipe that nobody reads is an error of the write, and not a signal that ends us.
+pub fn block_broken_pipes() -> Result<()> {
+    sys::block_signals(sys::signal_bit(libc::SIGPIPE)).doing("block signals", "sigprocmask")
+}
+
 impl Outside {
     /// Stays until the container has ended, and tells how. `settled` is done once it has lived for a moment.
     pub fn run(&mut self, born: &Born, name: &str, settled: &dyn Fn()) -> Result<Ended> {
