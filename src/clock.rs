@@ -313,16 +313,6 @@ pub fn duration(text: &str, option: &str) -> Result<Duration> {
     })
 }
 
-/// The same where a plain number is one of seconds: `10`, `1.5`.
-pub fn duration_or_seconds(text: &str, option: &str) -> Result<Duration> {
-    if let Some((whole, rest)) = seconds(text) {
-        return Ok(Duration::new(whole, rest));
-    }
-    go_duration(text).map(Duration::from_nanos).ok_or_else(|| {
-        Error::usage(format_args!("bad {option} {text:?}: it is a number of seconds, or a duration such as 1m30s"))
-    })
-}
-
 /// How long so many nanoseconds are, in `docker ps`'s words: `About an hour`, `3 weeks`.
 pub fn ago(nanoseconds: u64) -> String {
     let seconds = nanoseconds / 1_000_000_000;
@@ -518,12 +508,6 @@ mod tests {
         }
         let error = duration("soon", "--health-interval").unwrap_err().to_string();
         assert_eq!(error, "bad --health-interval \"soon\": it is a duration, such as 30s, 1m30s or 500ms");
-        let seconds = |text| duration_or_seconds(text, "-t").ok();
-        assert_eq!(seconds("10"), Some(Duration::from_secs(10)));
-        assert_eq!(seconds("1.5"), Some(Duration::from_millis(1500)));
-        assert_eq!(seconds("1m"), Some(Duration::from_secs(60)));
-        assert_eq!(seconds("18446744073709551615"), Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(seconds("-1").or(seconds("ten")).or(seconds("")).or(seconds(".5")), None);
     }
 
     #[test]

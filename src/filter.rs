@@ -57,16 +57,6 @@ impl Filters {
         }
     }
 
-    /// Yes or no, of keys such as dangling. The last one wins.
-    pub fn yes(&self, key: &str) -> Result<Option<bool>> {
-        match self.values(key).last() {
-            None => Ok(None),
-            Some("true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
-            Some(other) => Err(Error::usage(format_args!("bad --filter {key}={other}: it is true or false"))),
-        }
-    }
-
     /// No filter of that key, or one whose value is exactly this.
     pub fn matches_exact(&self, key: &str, value: &str) -> bool {
         !self.has(key) || self.values(key).any(|wanted| wanted == value)
@@ -290,9 +280,6 @@ mod tests {
     fn values_that_are_asked_for() {
         let given = filters(&["before=a", "dangling=true", "name=abc"]).unwrap();
         assert_eq!((given.only("before").unwrap(), given.only("status").unwrap()), (Some("a"), None));
-        assert_eq!((given.yes("dangling").unwrap(), given.yes("status").unwrap()), (Some(true), None));
-        assert!(given.yes("before").unwrap_err().to_string().contains("it is true or false"));
-        assert_eq!(filters(&["dangling=1", "dangling=0"]).unwrap().yes("dangling").unwrap(), Some(false));
         assert!(filters(&["before=a", "before=b"]).unwrap().only("before").is_err());
         assert!(given.matches_start("name", "abcdef") && !given.matches_start("name", "xabc"));
         assert!(!filters(&["name="]).unwrap().matches_start("name", "abc"));

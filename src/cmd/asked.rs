@@ -157,6 +157,9 @@ fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
     }
 }
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// What its supervisor is to do beside running the command.
 pub fn care(asked: &Run) -> Result<Care> {
     let mut care = Care {
@@ -184,7 +187,6 @@ pub fn care(asked: &Run) -> Result<Care> {
             Ok(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
         })
     };
-    const SECOND: u64 = 1_000_000_000;
     let health = Health {
         command: asked.health_cmd.clone().unwrap_or_default(),
         interval: time(&asked.health_interval, "--health-interval", 30 * SECOND)?.max(SECOND / 1000),
@@ -332,11 +334,9 @@ pub fn recall(record: &Record) -> Result<(Run, Vec<OsString>)> {
 
 /// The root and the command among the operands, for a record: [`spec`] takes them apart the same way.
 pub fn root_of(asked: &Run, operands: &[OsString]) -> Result<(Root, Vec<OsString>)> {
-    match &asked.rootfs {
-        Some(dir) => Ok((Root::Dir(PathBuf::from(dir)), operands.to_vec())),
-        None => {
-            let (first, rest) = operands.split_first().map_or((OsStr::new(""), &[][..]), |(f, r)| (f.as_os_str(), r));
-            Ok((root(&first.to_owned())?, rest.to_vec()))
-        }
+    if let Some(dir) = &asked.rootfs {
+        return Ok((Root::Dir(PathBuf::from(dir)), operands.to_vec()));
     }
+    let (first, rest) = operands.split_first().map_or((OsStr::new(""), &[][..]), |(f, r)| (f.as_os_str(), r));
+    Ok((root(&first.to_owned())?, rest.to_vec()))
 }

@@ -65,10 +65,10 @@ pub fn attach(words: &[OsString]) -> Result<u8> {
 /// `ctr wait`.
 pub fn wait(words: &[OsString]) -> Result<u8> {
     let Some((Wait {}, operands)) = super::read::<Wait>("wait", words)? else { return Ok(0) };
-    super::each("wait", &operands, |state, found| until_its_end(state, found).map(|code| Some(code.to_string())))
+    super::each("wait", &operands, |state, found| until_its_end(state, &found).map(|code| Some(code.to_string())))
 }
 
-fn until_its_end(state: &State, found: Found) -> Result<u8> {
+fn until_its_end(state: &State, found: &Found) -> Result<u8> {
     if found.status == Status::Unreadable {
         return Err(found.unreadable());
     }
@@ -82,7 +82,7 @@ fn until_its_end(state: &State, found: Found) -> Result<u8> {
         return Err(Error::usage(format_args!("{} was never started", found.name)));
     }
     if !found.held && !found.is_running() {
-        return code(&found);
+        return code(found);
     }
     let dir = found.dir()?;
     if let Ok(socket) = control::connect(dir.as_fd()) {
@@ -103,6 +103,6 @@ fn until_its_end(state: &State, found: Found) -> Result<u8> {
     }
     match state.find(found.record.id().as_ref()) {
         Ok(again) => code(&again),
-        Err(_) => code(&found),
+        Err(_) => code(found),
     }
 }

@@ -496,10 +496,10 @@ mod tests {
     /// All that ctr has, and verbs of other shapes.
     fn known() -> Vec<Words> {
         let more = [
-            Verb { name: "stop", operands: "CONTAINER…", info: Doctor::get_args_info },
-            Verb { name: "rm", operands: "CONTAINER [CONTAINER...]", info: Doctor::get_args_info },
-            Verb { name: "exec", operands: "CONTAINER COMMAND [ARG…]", info: Run::get_args_info },
-            Verb { name: "load", operands: "FILE", info: Doctor::get_args_info },
+            Verb { name: "stop", operands: "CONTAINER…", command: false, info: Doctor::get_args_info },
+            Verb { name: "rm", operands: "CONTAINER [CONTAINER...]", command: false, info: Doctor::get_args_info },
+            Verb { name: "exec", operands: "CONTAINER COMMAND [ARG…]", command: false, info: Run::get_args_info },
+            Verb { name: "load", operands: "FILE", command: false, info: Doctor::get_args_info },
         ];
         VERBS.iter().chain(&more).map(Words::of).collect()
     }

@@ -12,7 +12,8 @@ use crate::{names, signals, sys};
 /// What `-t` and `-s` said.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
-    /// `-t`, if it was there.
+    /// `-t`, if it was there: seconds, or for ever.
+    #[expect(clippy::option_option, reason = "not said, for ever, and so long are three things")]
     time: Option<Option<u64>>,
     /// `-s`.
     signal: Option<i32>,

@@ -11,6 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use linux_raw_sys::general as k;
+
 use crate::cli::Events;
 use crate::clock::{self, Time};
 use crate::container::journal;
@@ -186,7 +188,6 @@ pub fn events(words: &[OsString]) -> Result<u8> {
         let c_path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
         sys::inotify_add_watch(watch.as_fd(), &c_path, mask).doing("watch the state folder", path.display())
     };
-    use linux_raw_sys::general as k;
     add(&folder, k::IN_MODIFY | k::IN_CREATE | k::IN_MOVED_TO)?;
     transient.watch = add(&folder.join("containers"), k::IN_CREATE | k::IN_DELETE | k::IN_ONLYDIR)?;
     // First what was, if it is wanted; from there on what comes. The watch is there already, so nothing is lost in between.
@@ -249,7 +250,7 @@ impl Transient {
             let name = rest.get(16..16 + length).unwrap_or_default();
             let name = String::from_utf8_lossy(name.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
             if watch == self.watch && !name.starts_with('.') {
-                let created = mask & linux_raw_sys::general::IN_CREATE != 0;
+                let created = mask & k::IN_CREATE != 0;
                 if let Some(event) = self.event(&name, created) {
                     if !show.event(&event)? {
                         return Ok(false);

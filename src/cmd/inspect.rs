@@ -263,7 +263,7 @@ pub fn info(words: &[OsString]) -> Result<u8> {
     let text = match asked.format.as_deref() {
         None | Some("") => {
             let Value::Map(entries) = &value else { return Ok(0) };
-            entries.iter().map(|(key, value)| format!("{key}: {}\n", plain(value))).collect()
+            entries.iter().fold(String::new(), |text, (key, value)| text + key + ": " + &plain(value) + "\n")
         }
         Some("json") => value.compact() + "\n",
         Some(text) => Template::parse(text)?.render(&value)? + "\n",

@@ -242,21 +242,23 @@ pub fn written(found: &Found) -> u64 {
     })
 }
 
-/// Bytes with a unit of a thousand, as Docker shows them.
+/// Bytes with a unit of a thousand and three digits, as Docker shows them.
 fn human(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["kB", "MB", "GB", "TB"] {
-        if value < 1000.0 {
+    let mut unit = 1;
+    let mut name = "B";
+    for next in ["kB", "MB", "GB", "TB", "PB", "EB"] {
+        if bytes / unit < 1000 {
             break;
         }
-        value /= 1000.0;
-        unit = next;
+        unit *= 1000;
+        name = next;
     }
-    if unit == "B" {
-        format!("{bytes}B")
-    } else {
-        format!("{value:.3}").get(..4).map_or(String::new(), |text| format!("{}{unit}", text.trim_end_matches('.')))
+    let (whole, part) = (bytes / unit, bytes % unit * 1000 / unit);
+    match whole {
+        _ if unit == 1 => format!("{bytes}B"),
+        0..10 => format!("{whole}.{:02}{name}", part / 10),
+        10..100 => format!("{whole}.{}{name}", part / 100),
+        _ => format!("{whole}{name}"),
     }
 }
 

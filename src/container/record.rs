@@ -28,7 +28,7 @@ use std::rc::Rc;
 use linux_raw_sys::general as k;
 
 use crate::error::{Doing, Error, Result};
-use crate::{cgroup, names, procfs, sys};
+use crate::{cgroup, clock, names, procfs, sys};
 
 /// The first line of every record.
 const VERSION: &str = "ctr 1";
@@ -686,6 +686,16 @@ impl Tree {
             Ok(Some(Err(why))) => (Record::default(), Some(why)),
             Err(e) => (Record::default(), Some(e.to_string())),
         };
+        let mut record = record;
+        if damage.is_none() && record.get("created").is_none() {
+            // A container that ends with its ctr run has no time for clocks: its file has one.
+            let made = sys::fstat(dir.as_fd()).ok().and_then(|stat| clock::Time::new(stat.st_mtime as i64, 0));
+            for key in ["created", "started"] {
+                if let Some(made) = made {
+                    record.set(key, made.to_string());
+                }
+            }
+        }
         // Closing the directory gives the shared lock back.
         drop(dir);
         let status = if damage.is_some() { Status::Unreadable } else { status(&record, held) };

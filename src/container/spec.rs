@@ -525,7 +525,7 @@ pub fn log_opt(text: &str, care: &mut Care) -> Result<()> {
     };
     match text.split_once('=').ok_or_else(bad)? {
         ("max-size", size) => {
-            care.log_size = Some(bytes(size, "--log-opt max-size").ok().filter(|n| *n >= 4096).ok_or_else(bad)?)
+            care.log_size = Some(bytes(size, "--log-opt max-size").ok().filter(|n| *n >= 4096).ok_or_else(bad)?);
         }
         ("max-file", n) => care.log_files = Some(n.parse().ok().filter(|n| (1..=100).contains(n)).ok_or_else(bad)?),
         _ => return Err(bad()),

@@ -216,13 +216,11 @@ impl Client {
             return true;
         }
         if self.dropped > 0 {
-            match control::send(self.socket.as_fd(), tell::DROPPED, &self.dropped.to_ne_bytes()) {
-                Ok(()) => self.dropped = 0,
-                Err(_) => {
-                    self.dropped += bytes.len() as u64;
-                    return true;
-                }
+            if control::send(self.socket.as_fd(), tell::DROPPED, &self.dropped.to_ne_bytes()).is_err() {
+                self.dropped += bytes.len() as u64;
+                return true;
             }
+            self.dropped = 0;
         }
         match control::send(self.socket.as_fd(), kind, bytes) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.lossless => return false,
@@ -243,8 +241,8 @@ struct Ends {
     output: [Option<OwnedFd>; 2],
     /// Towards it.
     input: Option<OwnedFd>,
-    /// The inner end of its terminal, so that the outer one does not report an end that is none.
-    _inner: Option<OwnedFd>,
+    /// The inner end of its terminal, held so that the outer one does not report an end that is none.
+    inner: Option<OwnedFd>,
     terminal: bool,
 }
 
@@ -479,7 +477,7 @@ impl Supervisor {
     fn take_terminal(ends: &mut Ends, socket: &OwnedFd) -> io::Result<()> {
         let outer = sys::receive_fd(socket.as_fd())?;
         sys::set_nonblocking(outer.as_fd(), true)?;
-        ends._inner = Some(sys::pty_peer(outer.as_fd())?);
+        ends.inner = Some(sys::pty_peer(outer.as_fd())?);
         ends.input = Some(sys::dup(outer.as_fd())?);
         ends.output[0] = Some(outer);
         Ok(())
@@ -577,7 +575,7 @@ impl Supervisor {
     fn attend(&mut self, born: &Born, ends: &mut Ends, group: &Group) -> Ended {
         loop {
             let mut wanted = self.wanted(Some(born), ends);
-            let found = self.sleep(&mut wanted, self.patience());
+            let found = Supervisor::sleep(&mut wanted, self.patience());
             if found.is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {
                 // Out of memory, perhaps: try again in a moment rather than lose the container.
                 let _ = sys::poll(&mut [], 100);
@@ -586,19 +584,14 @@ impl Supervisor {
             self.serve(&wanted, Some(born), ends, group);
             self.on_time(born, group);
             if wanted[1].revents != 0 {
-                loop {
-                    match sys::wait_pidfd(born.pidfd.as_fd()) {
-                        Ok(ended) => return ended,
-                        // Nobody else waits for our children: this cannot happen, and must not be a loop.
-                        Err(_) => return Ended::Code(exit::CTR),
-                    }
-                }
+                // Nobody else waits for our children: an error cannot happen, and must not be a loop.
+                return sys::wait_pidfd(born.pidfd.as_fd()).unwrap_or(Ended::Code(exit::CTR));
             }
         }
     }
 
     /// Waits; and when nothing has happened for a moment, lets go of the memory that only the awake need.
-    fn sleep(&self, wanted: &mut [PollFd], patience: i32) -> io::Result<usize> {
+    fn sleep(wanted: &mut [PollFd], patience: i32) -> io::Result<usize> {
         if !(0..=MOMENT).contains(&patience) {
             match sys::poll(wanted, MOMENT)? {
                 0 => return sys::sleep_lightly(wanted, if patience < 0 { -1 } else { patience - MOMENT }),
@@ -840,11 +833,9 @@ impl Supervisor {
         match message[0] {
             ask::ATTACH => client.attach(data.first().copied().unwrap_or(0) & !control::OWNER),
             ask::WAIT => client.waits = true,
-            ask::INPUT if client.input => {
-                if ends.input.is_some() {
-                    self.input.extend_from_slice(data);
-                    self.write_input(ends);
-                }
+            ask::INPUT if client.input && ends.input.is_some() => {
+                self.input.extend_from_slice(data);
+                self.write_input(ends);
             }
             // Only who owns it ends its input: others come and go.
             ask::END if client.input && client.lossless => {
