@@ -17,6 +17,8 @@ pub mod mounts;
 pub mod op;
 pub mod path;
 pub mod put;
+#[cfg(test)]
+mod scratch;
 pub mod sys;
 #[cfg(feature = "tar")]
 pub mod tar;
