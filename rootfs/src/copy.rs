@@ -3,19 +3,18 @@
 //! Nothing is read outside of the tree that is copied, and nothing is written outside of the one that is made, whoever
 //! renames and exchanges things in either of them meanwhile. Directories get their mode and time when they are full.
 
-use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use linux_raw_sys::general as k;
 
 use crate::path::{self, Links};
 use crate::put::{self, Attributes, Dress};
 use crate::sys;
-use crate::walk::{self, Failed, Identity, Note, Place, Walk, What, errno, identity, kind};
+use crate::walk::{self, Failed, Note, Place, Several, Walk, What, errno, identity, kind};
 
 /// Whom the kernel shows where a file's owner has no id.
 const NOBODY: u32 = 65534;
@@ -133,7 +132,7 @@ pub fn tree(from: Place, to: &Place, settings: &Settings, note: &mut Note) -> Re
     let mut walk = Walk::new(from);
     // The directories on the way down, and whether we made them.
     let mut open: Vec<(OwnedFd, bool)> = Vec::new();
-    let mut several: HashMap<Identity, PathBuf> = HashMap::new();
+    let mut several = Several::new();
     while let Some((found, what)) = walk.step(note)? {
         if let What::Done(from) = what {
             if let Some((dir, _)) = open.pop().filter(|(_, new)| *new || settings.dresses_existing()) {
@@ -176,7 +175,7 @@ pub fn tree(from: Place, to: &Place, settings: &Settings, note: &mut Note) -> Re
         };
         done.map_err(|e| Failed::new(walk.path(), "write", e))?;
         if kind(&found) == k::S_IFREG && found.stx_nlink > 1 && top.is_some() {
-            several.entry(identity(&found)).or_insert_with(|| walk.path().to_owned());
+            several.insert(identity(&found), walk.path().to_owned());
         }
     }
     Ok(())

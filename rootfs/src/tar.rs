@@ -10,7 +10,6 @@
 //! with that directory as root, so that a link which the archive has made itself leads nowhere else; and the last name is
 //! never followed.
 
-use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,7 +23,7 @@ use crate::copy::{Ids, Settings, make_node, packed};
 use crate::path::{self, InRoot, Links};
 use crate::put::{self, Dress};
 use crate::sys;
-use crate::walk::{Failed, Identity, LONGEST, Note, Place, Walk, What, errno, identity, kind};
+use crate::walk::{Failed, Identity, LONGEST, Note, Place, Several, Walk, What, errno, identity, kind};
 
 /// Everything in an archive comes in blocks of this size.
 const BLOCK: usize = 512;
@@ -37,7 +36,7 @@ const MOST_EXTENDED: u64 = 1 << 20;
 /// Writes an archive of what is at `from`. Its entries are called `name` and `name/…`; their owners are those inside `ids`.
 pub fn write(from: Place, name: &OsStr, ids: Ids, out: &mut dyn Write, note: &mut Note) -> Result<(), Failed> {
     let mut walk = Walk::new(from);
-    let mut several: HashMap<Identity, Vec<u8>> = HashMap::new();
+    let mut several = Several::new();
     while let Some((found, what)) = walk.step(note)? {
         let below = walk.path();
         let whole = if below.as_os_str().is_empty() { PathBuf::from(name) } else { Path::new(name).join(below) };
@@ -65,12 +64,13 @@ pub fn write(from: Place, name: &OsStr, ids: Ids, out: &mut dyn Write, note: &mu
             }
             What::File(_) if several.contains_key(&identity(&found)) => {
                 header.set_entry_type(EntryType::Link);
-                let first = several.get(&identity(&found)).map(Vec::as_slice).unwrap_or_default();
+                let first =
+                    several.get(&identity(&found)).map_or(b"".as_slice(), |first| first.as_os_str().as_bytes());
                 put_header(out, &mut header, &path, first).map_err(failed)?;
             }
             What::File(file) => {
                 if found.stx_nlink > 1 {
-                    several.insert(identity(&found), path.clone());
+                    several.insert(identity(&found), whole.clone());
                 }
                 header.set_entry_type(EntryType::Regular);
                 header.set_size(found.stx_size);

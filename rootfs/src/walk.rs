@@ -5,6 +5,7 @@
 //! is), and once more after that. Descriptors on the way down stay open: `..`, which a rename can make lead elsewhere, is
 //! never used. That is what [`DEEPEST`] bounds.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 use std::io;
@@ -176,6 +177,9 @@ pub type Identity = (u32, u32, u64);
 pub fn identity(found: &k::statx) -> Identity {
     (found.stx_dev_major, found.stx_dev_minor, found.stx_ino)
 }
+
+/// Files with several names, and the first name that was met of each.
+pub type Several = HashMap<Identity, PathBuf>;
 
 /// One step of the way through a tree.
 #[derive(Debug)]
