@@ -171,7 +171,19 @@ pub fn tree(from: Place, to: &Place, settings: &Settings, note: &mut Note) -> Re
             What::Link(target) => {
                 settings.dress_like(&found, None).and_then(|dress| put::link(dir, &name, &target, &dress))
             }
-            _ => node(&found, dir, &name, settings, &mut |why| note(walk.path(), why)),
+            _ => {
+                let mut left_out = None;
+                let made = node(&found, dir, &name, settings, &mut |why| left_out = Some(why.to_owned()));
+                match left_out {
+                    // It is all that was asked for.
+                    Some(why) if top.is_none() => Err(io::Error::other(format!("it is {why}"))),
+                    Some(why) => {
+                        note(walk.path(), &why);
+                        made
+                    }
+                    None => made,
+                }
+            }
         };
         done.map_err(|e| Failed::new(walk.path(), "write", e))?;
         if kind(&found) == k::S_IFREG && found.stx_nlink > 1 && top.is_some() {
@@ -369,6 +381,9 @@ mod tests {
             assert_eq!(sys::attribute(copied.as_fd(), c"user.note", &mut value).unwrap(), length);
         }
         // Once more, onto itself: nothing is in the way of its like.
+        for path in ["from/sub", "to/sub"] {
+            fs::set_permissions(scratch.at(path), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         copy(&scratch, "from", "to").unwrap();
         assert_eq!(scratch.all("to"), wanted);
     }
@@ -546,6 +561,9 @@ mod tests {
         assert_eq!(copy(&scratch, "root", "to").unwrap(), wanted);
         assert_eq!(scratch.all("to"), Vec::<String>::new());
         copy(&scratch, "root/proc/version", "version").unwrap();
+        if wanted.len() == 2 {
+            assert!(copy(&scratch, "root/null", "null").unwrap_err().to_string().contains("it is a device"));
+        }
         assert!(scratch.read("version").starts_with("Linux"));
         let devices = Settings { devices: true, ..PLAIN };
         tree(scratch.place("root", "."), &scratch.place(".", "to"), &devices, &mut |_, _| {}).unwrap();

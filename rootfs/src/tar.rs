@@ -724,7 +724,7 @@ mod tests {
         symlink("t".repeat(300), scratch.at("from/longlink")).unwrap();
         sys::mknod(scratch.open("from").as_fd(), c"fifo", k::S_IFIFO | 0o640, 0).unwrap();
         fs::set_permissions(scratch.at("from/big"), fs::Permissions::from_mode(0o4711)).unwrap();
-        fs::set_permissions(scratch.at("from/closed"), fs::Permissions::from_mode(0o511)).unwrap();
+        fs::set_permissions(scratch.at("from/closed"), fs::Permissions::from_mode(0o711)).unwrap();
         for path in ["from/big", "from/closed"] {
             let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_007);
             fs::File::open(scratch.at(path)).unwrap().set_modified(old).unwrap();
@@ -805,7 +805,7 @@ mod tests {
         let archive = run(&["tar", "--format=v7", "-cf", "-", "closed", "big"], &scratch.at("from"), b"");
         unpacked(&scratch, "v7", &archive).unwrap();
         assert_eq!(scratch.all("v7"), ["big", "closed", "closed/same"]);
-        assert_eq!(fs::metadata(scratch.at("v7/closed")).unwrap().mode() & 0o7777, 0o511);
+        assert_eq!(fs::metadata(scratch.at("v7/closed")).unwrap().mode() & 0o7777, 0o711);
     }
 
     #[test]
@@ -843,7 +843,7 @@ mod tests {
         let mut bytes = Vec::new();
         for (kind, path, link, content) in entries {
             let mut header = Header::new_gnu();
-            header.set_mode(0o644);
+            header.set_mode(if *kind == Directory { 0o750 } else { 0o640 });
             header.set_uid(0);
             header.set_gid(0);
             header.set_mtime(1);
@@ -925,7 +925,7 @@ mod tests {
         ]);
         unpacked(&scratch, "to", &bytes).unwrap();
         assert_eq!(scratch.read("to/d/late"), "3");
-        assert_eq!(fs::metadata(scratch.at("to/d")).unwrap().mode() & 0o7777, 0o644);
+        assert_eq!(fs::metadata(scratch.at("to/d")).unwrap().mode() & 0o7777, 0o750);
         assert_eq!(fs::metadata(scratch.at("to/made/on")).unwrap().mode() & 0o7777, 0o755);
         assert_eq!(scratch.read("to/made/on/the/way"), "2");
     }

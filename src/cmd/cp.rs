@@ -145,7 +145,7 @@ pub fn copy_out(root: BorrowedFd, container: &str, source: &Path, dest: &Path, a
         devices: asked.archive,
         attributes: asked.attributes(),
     };
-    copy::tree(from.place, &to, &settings, &mut say_left_out).map_err(|failed| explain(&doing, failed))
+    copy::tree(from.place, &to, &settings, &mut say_left_out).map_err(|failed| explain(&doing, dest, failed))
 }
 
 /// Copies `source` here to `dest` in the container's root; `-` is an archive on standard input.
@@ -165,7 +165,7 @@ pub fn copy_in(root: BorrowedFd, container: &str, source: &Path, dest: &Path, as
     let doing = format!("copy {} into {container}", source.display());
     let from = Source::find(Base::Own, source, asked.follow).doing(&doing, "")?;
     let to = from.goes_to(Base::Root(root), dest).doing(&doing, format_args!("{container}:{}", dest.display()))?;
-    copy::tree(from.place, &to, &settings, &mut say_left_out).map_err(|failed| explain(&doing, failed))
+    copy::tree(from.place, &to, &settings, &mut say_left_out).map_err(|failed| explain(&doing, dest, failed))
 }
 
 /// What is copied.
@@ -228,9 +228,11 @@ fn say_left_out(path: &Path, why: &str) {
     let _ = writeln!(io::stderr(), "ctr: {line}");
 }
 
-fn explain(doing: &str, failed: Failed) -> Error {
+/// What failed, below the source; if it was that itself, where it was to go says more.
+fn explain(doing: &str, to: &Path, failed: Failed) -> Error {
     let Failed { path, doing: what, cause } = failed;
-    let at = if path.as_os_str().is_empty() { what.to_owned() } else { format!("{what} {}", path.display()) };
+    let at =
+        if path.as_os_str().is_empty() { to.display().to_string() } else { format!("{what} {}", path.display()) };
     Error::new(doing, at, cause)
 }
 
@@ -290,7 +292,7 @@ mod stream {
         let name = from.name.unwrap_or_else(|| c".".to_owned());
         let mut out = BufWriter::with_capacity(64 << 10, Plain(out));
         rootfs::tar::write(from.place, OsStr::from_bytes(name.to_bytes()), asked.ids(), &mut out, &mut say_left_out)
-            .map_err(|failed| explain(doing, failed))
+            .map_err(|failed| explain(doing, Path::new(""), failed))
     }
 
     /// Unpacks the archive on standard input into a directory of the container's.
@@ -304,7 +306,7 @@ mod stream {
             .and_then(Place::enter)
             .doing(&doing, dest.display())?;
         rootfs::tar::extract(dir.as_fd(), &mut Plain(input), settings, &mut say_left_out)
-            .map_err(|failed| explain(&doing, failed))
+            .map_err(|failed| explain(&doing, dest, failed))
     }
 }
 use stream::{stream_in, stream_out};
