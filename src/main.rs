@@ -111,6 +111,7 @@ fn run(words: &[OsString]) -> Result<u8> {
         Some("info") => cmd::inspect::info(rest),
         Some("top") => cmd::top::top(rest),
         Some("logs") => cmd::logs::logs(rest),
+        Some("cp") => cmd::cp::cp(rest),
         Some("events") => cmd::events::events(rest),
         Some("doctor") => cmd::doctor::run(rest),
         Some("completion") => cmd::completion::run(rest),

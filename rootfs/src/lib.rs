@@ -6,16 +6,25 @@
 //! message all tell the same story.
 //!
 //! Layers, lowest first: [`sys`] (one system call each), [`path`] (names resolved inside a root), [`mod@dev`] and
-//! [`mounts`] (what `/dev` needs; what the kernel says is mounted), [`remove`] (the end of a tree), [`op`] (the operations).
+//! [`mounts`] (what `/dev` needs; what the kernel says is mounted), [`op`] (the operations). Beside them, for who copies
+//! files into such a tree or out of it: [`walk`] (a tree read by descriptors), [`put`] (files made by descriptors), [`copy`]
+//! (from the one to the other), and `tar` (archives); and [`usage`] (how much a tree takes), [`remove`] (its end).
 #![deny(unsafe_code)]
 
+pub mod copy;
 pub mod dev;
 pub mod mounts;
 pub mod op;
 pub mod path;
+pub mod put;
 pub mod remove;
+#[cfg(test)]
+mod scratch;
 pub mod sys;
+#[cfg(feature = "tar")]
+pub mod tar;
 pub mod usage;
+pub mod walk;
 
 pub use op::{Op, Slot, Trees};
 pub use path::InRoot;

@@ -367,3 +367,107 @@ pub fn chown(dir: BorrowedFd, path: &CStr, uid: u32, gid: u32) -> io::Result<()>
     };
     check(r).map(drop)
 }
+
+/// What is at `path`, a link itself if it is one (`AT_SYMLINK_NOFOLLOW`); an empty path means `dir`. `statx(2)`,
+/// Linux 4.11; `STATX_ATTR_MOUNT_ROOT` in `stx_attributes` since 5.8.
+pub fn statx(dir: BorrowedFd, path: &CStr) -> io::Result<k::statx> {
+    let mut found = std::mem::MaybeUninit::<k::statx>::uninit();
+    let flags = k::AT_SYMLINK_NOFOLLOW | k::AT_EMPTY_PATH | k::AT_NO_AUTOMOUNT;
+    // SAFETY: the kernel fills the whole structure on success, and only then is it read; the path is only read.
+    unsafe {
+        check(syscall5(
+            k::__NR_statx as usize,
+            at(dir),
+            text(path),
+            flags as usize,
+            k::STATX_BASIC_STATS as usize,
+            found.as_mut_ptr() as usize,
+        ))?;
+        Ok(found.assume_init())
+    }
+}
+
+/// What the link at `path` says, cut off at the end of `into`; EINVAL if it is no link. An empty path means the link
+/// that `dir` was opened on with `O_PATH`. `readlinkat(2)`.
+pub fn readlink(dir: BorrowedFd, path: &CStr, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are of one slice that we hold exclusively; the path is only read.
+    let r =
+        unsafe { syscall4(k::__NR_readlinkat as usize, at(dir), text(path), into.as_mut_ptr() as usize, into.len()) };
+    check(r)
+}
+
+/// One more name, `path` in `dir`, for the file `from` in `from_dir`; a link gets the name itself. `linkat(2)`.
+pub fn link(from_dir: BorrowedFd, from: &CStr, dir: BorrowedFd, path: &CStr) -> io::Result<()> {
+    // SAFETY: as for mount().
+    let r = unsafe { syscall5(k::__NR_linkat as usize, at(from_dir), text(from), at(dir), text(path), 0) };
+    check(r).map(drop)
+}
+
+/// `fchownat(2)` of what `fd` is open on, with `O_PATH` too.
+pub fn chown_open(fd: BorrowedFd, uid: u32, gid: u32) -> io::Result<()> {
+    let flags = k::AT_EMPTY_PATH;
+    // SAFETY: as for mount().
+    let r =
+        unsafe { syscall5(k::__NR_fchownat as usize, at(fd), text(c""), uid as usize, gid as usize, flags as usize) };
+    check(r).map(drop)
+}
+
+/// `fchmod(2)`. EBADF for a descriptor with `O_PATH`.
+pub fn chmod_open(fd: BorrowedFd, mode: u32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_fchmod as usize, at(fd), mode as usize) }).map(drop)
+}
+
+/// Sets when what `fd` is open on was changed; when it was read stays. `utimensat(2)` with `AT_EMPTY_PATH`, which takes
+/// descriptors with `O_PATH` since Linux 5.8.
+pub fn set_mtime(fd: BorrowedFd, seconds: i64, nanoseconds: u32) -> io::Result<()> {
+    let times: [i64; 4] = [0, i64::from(k::UTIME_OMIT), seconds, i64::from(nanoseconds)];
+    // SAFETY: two struct timespec are four 64-bit numbers, which are only read; the path is NUL-terminated.
+    let r = unsafe {
+        syscall4(k::__NR_utimensat as usize, at(fd), text(c""), times.as_ptr() as usize, k::AT_EMPTY_PATH as usize)
+    };
+    check(r).map(drop)
+}
+
+/// `lseek(2)`: `whence` is `SEEK_*`.
+pub fn seek(fd: BorrowedFd, offset: u64, whence: u32) -> io::Result<u64> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_lseek as usize, at(fd), offset as usize, whence as usize) }).map(|at| at as u64)
+}
+
+/// `ftruncate(2)`: shorter, or longer with a hole.
+pub fn set_length(fd: BorrowedFd, length: u64) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_ftruncate as usize, at(fd), length as usize) }).map(drop)
+}
+
+/// The names of the extended attributes of an open file, each ended by a NUL byte. `flistxattr(2)`.
+pub fn list_attributes(fd: BorrowedFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are of one slice that we hold exclusively.
+    check(unsafe { syscall3(k::__NR_flistxattr as usize, at(fd), into.as_mut_ptr() as usize, into.len()) })
+}
+
+/// The value of an extended attribute of an open file. `fgetxattr(2)`.
+pub fn attribute(fd: BorrowedFd, name: &CStr, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: as for list_attributes(); the name is only read.
+    let r =
+        unsafe { syscall4(k::__NR_fgetxattr as usize, at(fd), text(name), into.as_mut_ptr() as usize, into.len()) };
+    check(r)
+}
+
+/// Sets an extended attribute of an open file. `fsetxattr(2)`.
+pub fn set_attribute(fd: BorrowedFd, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: pointer and length are of one slice; both it and the name are only read.
+    let r =
+        unsafe { syscall5(k::__NR_fsetxattr as usize, at(fd), text(name), value.as_ptr() as usize, value.len(), 0) };
+    check(r).map(drop)
+}
+
+/// Exchanges what two names in one directory lead to. `renameat2(2)`, `RENAME_EXCHANGE`. The tests' adversary.
+#[cfg(test)]
+pub fn exchange(dir: BorrowedFd, one: &CStr, other: &CStr) -> io::Result<()> {
+    let flags = k::RENAME_EXCHANGE;
+    // SAFETY: as for mount().
+    let r = unsafe { syscall5(k::__NR_renameat2 as usize, at(dir), text(one), at(dir), text(other), flags as usize) };
+    check(r).map(drop)
+}

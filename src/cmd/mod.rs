@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod completion;
+pub mod cp;
 pub mod doctor;
 pub mod end;
 pub mod events;
@@ -15,6 +16,7 @@ pub mod start;
 pub mod top;
 
 mod asked;
+mod see;
 
 use std::ffi::OsString;
 use std::io::Write;
