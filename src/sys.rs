@@ -70,6 +70,16 @@ pub fn adopt_orphans() -> io::Result<()> {
     prctl(pr::PR_SET_CHILD_SUBREAPER, 1).map(drop)
 }
 
+/// The permitted capabilities of the caller. `capget(2)`, version 3.
+pub fn permitted() -> io::Result<u64> {
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: both arrays have the layout that version 3 names, and outlive the call, which writes the second one.
+    let r = unsafe { syscall2(k::__NR_capget as usize, header.as_ptr() as usize, data.as_mut_ptr() as usize) };
+    check(r).map(|_| u64::from(data[1]) | u64::from(data[4]) << 32)
+}
+
 /// Sets effective, permitted and inheritable capabilities of the caller; a cleared inheritable bit also leaves the
 /// ambient set. `capset(2)`, version 3.
 pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {

@@ -68,8 +68,13 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
         door.enter(&found, &wish, [Stdio::Null; 3], None, &mut held)?;
         return Ok(0);
     }
-    let wanted =
-        streams::Wanted { interactive: asked.interactive, terminal: asked.tty, owner: door.owner, first: false };
+    let wanted = streams::Wanted {
+        interactive: asked.interactive,
+        terminal: asked.tty,
+        owner: door.owner,
+        first: false,
+        relay: true,
+    };
     let (mut connected, given) = streams::connect(wanted, signals, &mut held)?;
     let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
     let born = door.enter(&found, &wish, given.stdio, given.terminal, &mut held)?;

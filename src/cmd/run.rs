@@ -191,6 +191,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         terminal: spec.terminal,
         owner: facts::owner_outside(&facts),
         first: !spec.host_pid,
+        relay: false,
     };
     let (mut connected, given) = streams::connect(wanted, signals, &mut held)?;
     (facts.stdio, facts.terminal) = (given.stdio, given.terminal);

@@ -163,12 +163,18 @@ impl Door {
         let mut ops = vec![Op::Tree(rootfs::Op::Umask(0o022)), Op::Tree(rootfs::Op::WorkDir(wish.workdir.clone()))];
         ops.extend(wish.limits.iter().map(|limit| Op::Limit(*limit)));
         inner.push(step("workdir", "where it starts, never outside of the root", ops));
+        // No more than we have ourselves, unless it is another user namespace, over which we have all.
+        let own = if self.namespaces & k::CLONE_NEWUSER != 0 {
+            caps::all()
+        } else {
+            sys::permitted().doing("learn what we may do", "capget")?
+        };
         let all = if wish.privileged { u64::MAX } else { caps::DEFAULT };
         inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(all)]));
         let groups = can_set_groups(found).then(|| self.user.groups.clone());
         inner.push(step("user", "who it is", vec![Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) }]));
         let kept = match (wish.privileged, self.user.uid) {
-            (true, 0) => caps::all(),
+            (true, 0) => caps::all() & own,
             (_, 0) => caps::DEFAULT,
             _ => 0,
         };

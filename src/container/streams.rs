@@ -39,6 +39,8 @@ pub struct Wanted {
     pub owner: (u32, u32),
     /// The command is process 1 of a pid namespace.
     pub first: bool,
+    /// Pipes of the caller are not handed in either: what the command leaves behind must not keep them open.
+    pub relay: bool,
 }
 
 /// What the command's output and input are connected with, outside.
@@ -89,7 +91,9 @@ pub fn connect(wanted: Wanted, signals: OwnedFd, held: &mut Held) -> Result<(Con
                 "descriptor {number} is a directory: through it the container would be outside of its root"
             )));
         }
-        if !maybe_terminal || !tty::is_terminal(caller) {
+        let pipe = matches!(kind, k::S_IFIFO | k::S_IFSOCK) && number != 0;
+        let between = (wanted.relay && pipe) || (maybe_terminal && tty::is_terminal(caller));
+        if !between {
             // So that /dev/stdout can be opened inside by who is not root. A nameless pipe is nobody's file; one with a
             // name, or any other file, is the caller's to give (CVE-2026-88265).
             if uid != 0 && sys::fs_magic(caller).is_ok_and(|magic| magic == PIPEFS_MAGIC) {
