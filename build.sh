@@ -100,8 +100,18 @@ rustup_std() {
         rustup_do component add rust-src && has_source rustc || { : >"$no"; return 1; }
     fi
     export RUSTC_BOOTSTRAP=1
-    # Nothing unwinds (panic=abort), and nothing reads the tables for it: 70 KB less.
-    options=("${rebuild_std[@]}" --config "target.$target.rustflags = [\"-C\", \"force-unwind-tables=no\"]")
+    without_unwinding rustup
+    options=("${rebuild_std[@]}" --config "target.$target.rustflags = [$flags]")
+}
+
+# Nothing unwinds (panic=abort): the tables for that are left out, and of the library that reads them the two names that std
+# wants are in main.rs. An archive with nothing in it stands for the rest. That is 130 KB less.
+without_unwinding() {
+    local empty=$targets/$1/no-unwind
+    mkdir -p "$empty"
+    printf '!<arch>\n' >"$empty/libunwind.a"
+    empty=${empty//\\/\\\\}
+    flags="\"-C\", \"force-unwind-tables=no\", \"--cfg\", \"no_unwind\", \"-L\", \"native=${empty//\"/\\\"}\""
 }
 
 # The distribution's compiler: it has no musl target, but the library's source to make one from.
@@ -157,17 +167,13 @@ debian() {
         lacks=$(debian_lacks)
         [ -z "$lacks" ] || { why="apt-get installed $packages, and this is still missing: ${lacks//$'\n'/ }"; return 1; }
     fi
-    # std links libunwind by name. With panic=abort nothing in it is called, gcc's libgcc_eh.a wants glibc, and musl has
-    # none: an archive with nothing in it will do.
-    local empty=$targets/debian/no-unwind
-    mkdir -p "$empty"
-    printf '!<arch>\n' >"$empty/libunwind.a"
-    empty=${empty//\\/\\\\}
+    # gcc's libgcc_eh.a, which musl-gcc would take for it, wants glibc.
+    without_unwinding debian
     export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CC_x86_64_unknown_linux_musl=musl-gcc
     cargo=/usr/bin/cargo
     options=("${rebuild_std[@]}"
         --config "target.$target.linker = \"musl-gcc\""
-        --config "target.$target.rustflags = [\"-C\", \"link-self-contained=no\", \"-C\", \"force-unwind-tables=no\", \"-L\", \"native=${empty//\"/\\\"}\"]")
+        --config "target.$target.rustflags = [\"-C\", \"link-self-contained=no\", $flags]")
 }
 
 # ---- Fetch, build, look at what came out.

@@ -148,7 +148,7 @@ fn make(options: Vec<String>, operands: &[OsString]) -> Result<Made> {
     facts::gather(&spec, &opened, id.clone())?;
     drop(opened);
     let state = State::open()?;
-    let entry = state.create(&name, true)?;
+    let entry = state.create(&name, true, spec.name.is_some())?;
     if !entry.path().starts_with(record::lasting_folder()) {
         let _ = writeln!(
             io::stderr(),
@@ -195,7 +195,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     };
     let (mut connected, given) = streams::connect(wanted, signals, &mut held)?;
     (facts.stdio, facts.terminal) = (given.stdio, given.terminal);
-    let entry = State::transient()?.create(&name, false)?;
+    let entry = State::transient()?.create(&name, false, spec.name.is_some())?;
     trace.note("record", "the container has a name and a record");
     let ourselves_pid = std::process::id();
     let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;

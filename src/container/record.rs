@@ -491,8 +491,9 @@ impl State {
     }
 
     /// Makes the directory of a new container and locks it; a name that is taken is an error. `lasting` is for one that
-    /// outlives its process.
-    pub fn create(self, name: &str, lasting: bool) -> Result<Entry> {
+    /// outlives its process. A name that was made up for a container that does not (`chosen` is false) is not looked for in the
+    /// other folder: it is one of a million, and gone soon.
+    pub fn create(self, name: &str, lasting: bool, chosen: bool) -> Result<Entry> {
         let c_name = CString::new(name).map_err(|_| Error::usage("bad name: it has a NUL byte in it"))?;
         let elsewhere = lasting_folder().join("containers").join(name);
         let taken = || {
@@ -510,7 +511,7 @@ impl State {
         };
         // The same name in the other folder would be a second container of that name.
         let in_other = |at: &Tree| match self.trees.len() {
-            1 => sys::access(&c(&elsewhere), libc::F_OK).is_ok(),
+            1 => chosen && sys::access(&c(&elsewhere), libc::F_OK).is_ok(),
             _ => self.trees.iter().any(|tree| tree.path != at.path && open_dir(tree.dir.as_fd(), &c_name).is_ok()),
         };
         let order: Vec<&Tree> = if lasting { self.trees.iter().rev().collect() } else { self.trees.iter().collect() };
