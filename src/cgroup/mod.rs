@@ -43,6 +43,36 @@ pub struct Group {
     memory: Option<OwnedFd>,
 }
 
+/// The directories of all groups, opened once by who looks at many.
+#[derive(Debug)]
+pub struct Groups {
+    unified: Option<OwnedFd>,
+    freezer: Option<OwnedFd>,
+}
+
+impl Groups {
+    /// Opens them, as far as they are there.
+    pub fn open() -> Groups {
+        let [unified, freezer, _] = hierarchies().map(|root| open(root?.as_fd(), OURS).ok());
+        Groups { unified, freezer }
+    }
+
+    /// Whether all of a container is frozen.
+    pub fn is_frozen(&self, id: &str) -> bool {
+        let read = |dir: &OwnedFd, name: &str, sign: &[u8]| {
+            let path = CString::new(format!("{id}/{name}")).unwrap_or_default();
+            let mut text = [0u8; 16];
+            let file = sys::openat(dir.as_fd(), &path, k::O_RDONLY, 0);
+            file.and_then(|file| sys::read(file.as_fd(), &mut text)).is_ok() && text.starts_with(sign)
+        };
+        match (&self.unified, &self.freezer) {
+            (Some(dir), _) => read(dir, "cgroup.freeze", b"1"),
+            (None, Some(dir)) => read(dir, "freezer.state", b"FR"),
+            (None, None) => false,
+        }
+    }
+}
+
 fn open(dir: BorrowedFd, name: &CStr) -> io::Result<OwnedFd> {
     sys::openat(dir, name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)
 }

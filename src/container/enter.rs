@@ -56,6 +56,8 @@ pub struct Door {
     pub owner: (u32, u32),
     /// The host name inside.
     hostname: String,
+    /// The group of terminals: 5 where that exists.
+    terminals: u32,
 }
 
 /// The namespaces that there are, with their names in `/proc/PID/ns`.
@@ -122,12 +124,13 @@ impl Door {
             .ok_or_else(|| {
                 Error::usage(format_args!("id {} does not exist in the user namespace of {}", user.uid, found.name))
             })?;
+        let terminals = if outside(proc.as_fd(), &inside("gid_map"), 5).is_some() { 5 } else { 0 };
         // All that was read under this number was about the process, if it still lives.
         if found.record.process().is_none() {
             return Err(ended());
         }
         let hostname = found.record.get("--hostname").unwrap_or_else(|| found.record.short_id()).to_owned();
-        Ok(Door { process, namespaces, user, owner, hostname })
+        Ok(Door { process, namespaces, user, owner, hostname, terminals })
     }
 
     /// Goes in, and makes the command's process there.
@@ -155,7 +158,9 @@ impl Door {
         inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
         inner.push(match terminal {
             Some((socket, size)) => {
-                let owner = Some((self.user.uid, 5)).filter(|_| self.user.uid != 0);
+                // In a user namespace it belongs to nobody at first.
+                let own_ids = self.namespaces & k::CLONE_NEWUSER != 0;
+                let owner = Some((self.user.uid, self.terminals)).filter(|_| self.user.uid != 0 || own_ids);
                 step("terminal", "a terminal of its own", vec![Op::TerminalIn { parent: socket, size, owner }])
             }
             None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(stdio)]),
@@ -203,7 +208,8 @@ impl Door {
         let entered = sys::enter_namespaces(self.process.as_fd(), self.namespaces);
         let gone = |e: Error| {
             let mut wanted = [sys::PollFd { fd: self.process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-            let dead = sys::poll(&mut wanted, 0).is_ok_and(|n| n > 0);
+            // ESRCH is what the kernel says of one that is on its way out.
+            let dead = e.cause.raw_os_error() == Some(libc::ESRCH) || sys::poll(&mut wanted, 0).is_ok_and(|n| n > 0);
             if dead { Error::usage(format_args!("{} has just ended", found.name)) } else { e }
         };
         entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;

@@ -15,7 +15,7 @@
 //!
 //! Every command that opens the state first takes away what dead ones left ([`State::reclaim`]).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt::Write;
@@ -322,6 +322,8 @@ impl Found {
 #[derive(Debug)]
 pub struct State {
     trees: Vec<Tree>,
+    /// Where it is asked who is frozen, once somebody wants to know.
+    groups: OnceCell<cgroup::Groups>,
 }
 
 /// One of the two folders.
@@ -458,7 +460,7 @@ fn read_record(dir: BorrowedFd) -> io::Result<Option<std::result::Result<Record,
 impl State {
     /// The folder for containers that end with their `ctr run`, without what dead ones left there.
     pub fn transient() -> Result<State> {
-        let state = State { trees: vec![open_tree(&folder())?] };
+        let state = State { trees: vec![open_tree(&folder())?], groups: OnceCell::new() };
         state.reclaim();
         Ok(state)
     }
@@ -471,7 +473,7 @@ impl State {
         if lasting.join("containers") != trees[0].path {
             trees.extend(open_tree(&lasting).ok());
         }
-        let state = State { trees };
+        let state = State { trees, groups: OnceCell::new() };
         state.reclaim();
         Ok(state)
     }
@@ -540,9 +542,26 @@ impl State {
     pub fn all(&self) -> Vec<Found> {
         let mut all = Vec::new();
         for tree in &self.trees {
-            tree.each_name(&mut |name| all.extend(tree.look(name)));
+            tree.each_name(&mut |name| all.extend(self.look(tree, name)));
         }
         all
+    }
+
+    /// What there is under a name in one of the folders; None if there is nothing, or nothing yet.
+    fn look(&self, tree: &Tree, name: &CStr) -> Option<Found> {
+        let frozen = |record: &Record| self.groups.get_or_init(cgroup::Groups::open).is_frozen(record.id());
+        // Somebody who holds the lock has written what is, or is about to: one who only looked for what dead ones left, for a
+        // moment, has not.
+        for _ in 0..TRIES / 10 {
+            let found = tree.look(name, &frozen)?;
+            let pid: Option<i32> = found.record.number("pid");
+            let gone = |pid| sys::kill(pid, 0).is_err_and(|e| e.raw_os_error() == Some(libc::ESRCH));
+            if !(found.held && found.is_running() && pid.is_some_and(gone)) {
+                return Some(found);
+            }
+            let _ = sys::poll(&mut [], 1);
+        }
+        tree.look(name, &frozen)
     }
 
     /// The container with this name, id, or beginning of an id that only one has.
@@ -554,7 +573,7 @@ impl State {
             return Err(missing());
         }
         let name = CString::new(word.as_bytes()).map_err(|_| missing())?;
-        if let Some(found) = self.trees.iter().find_map(|tree| tree.look(&name)) {
+        if let Some(found) = self.trees.iter().find_map(|tree| self.look(tree, &name)) {
             return Ok(found);
         }
         let lower = shown.to_ascii_lowercase();
@@ -673,7 +692,7 @@ impl Tree {
     }
 
     /// What there is under a name; None if there is nothing, or nothing yet.
-    fn look(&self, name: &CStr) -> Option<Found> {
+    fn look(&self, name: &CStr, frozen: &dyn Fn(&Record) -> bool) -> Option<Found> {
         if name.to_bytes().starts_with(b".") {
             return None;
         }
@@ -699,7 +718,7 @@ impl Tree {
         }
         // Closing the directory gives the shared lock back.
         drop(dir);
-        let status = if damage.is_some() { Status::Unreadable } else { status(&record, held) };
+        let status = if damage.is_some() { Status::Unreadable } else { status(&record, held, frozen) };
         Some(Found { name: shown, path, record, damage, held, status })
     }
 
@@ -763,7 +782,7 @@ impl Tree {
 }
 
 /// What a container is doing.
-fn status(record: &Record, held: bool) -> Status {
+fn status(record: &Record, held: bool, frozen: &dyn Fn(&Record) -> bool) -> Status {
     match record.get("state") {
         Some("created") | None => Status::Created,
         Some("restarting") if held => Status::Restarting,
@@ -771,9 +790,7 @@ fn status(record: &Record, held: bool) -> Status {
             // A supervisor that lives has written what is; for a container without one the kernel is asked.
             let lives = if held { true } else { record.process().is_some() };
             match lives {
-                true if record.get("cgroup").is_some() && cgroup::Group::open(record.id()).is_frozen() => {
-                    Status::Paused
-                }
+                true if record.get("cgroup").is_some() && frozen(record) => Status::Paused,
                 true => Status::Running,
                 false => Status::Exited,
             }
