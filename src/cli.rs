@@ -2,7 +2,7 @@
 //!
 //! The structures are argh's; their table of options (`ArgsInfo`) also drives what argh does not know: `--opt=value`,
 //! `-it`, `-eA=b`, "the last one wins", "everything after the first plain word belongs to the command", the nearest
-//! option to a mistyped one, and the help text.
+//! option to a mistyped one, and the help text. (argh doubles braces in descriptions: a single one here is shown as two.)
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -234,7 +234,7 @@ pub struct Ps {
     /// only those that match: name=, id=, status=, label=, exited=, health=, ancestor=, before=, since=
     #[argh(option, short = 'f', arg_name = "KEY=VALUE")]
     pub filter: Vec<String>,
-    /// table, json, or a template such as '{{.Names}} {{.Status}}'
+    /// table, json, or a template such as '{.Names} {.Status}'
     #[argh(option, arg_name = "FORMAT")]
     pub format: Option<String>,
     /// the last N that were made, whatever they do
@@ -252,7 +252,7 @@ pub struct Ps {
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "inspect", help_triggers("--help"))]
 pub struct Inspect {
-    /// json, or a template such as '{{.State.Pid}}'
+    /// json, or a template such as '{.State.Pid}'
     #[argh(option, short = 'f', arg_name = "FORMAT")]
     pub format: Option<String>,
     /// with how much it has written
@@ -386,7 +386,7 @@ pub struct Prune {
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "info", help_triggers("--help"))]
 pub struct Info {
-    /// json, or a template such as '{{.Containers}}'
+    /// json, or a template such as '{.Containers}'
     #[argh(option, short = 'f', arg_name = "FORMAT")]
     pub format: Option<String>,
 }
@@ -404,7 +404,7 @@ pub struct Events {
     /// only those that match: container=, event=, label=
     #[argh(option, short = 'f', arg_name = "KEY=VALUE")]
     pub filter: Vec<String>,
-    /// json, or a template such as '{{.Action}}'
+    /// json, or a template such as '{.Action}'
     #[argh(option, arg_name = "FORMAT")]
     pub format: Option<String>,
 }
@@ -614,8 +614,11 @@ fn usage(flag: &FlagInfo) -> String {
 /// The help of one verb.
 pub fn help(verb: &Verb) -> String {
     let info = (verb.info)();
-    let mut text =
-        format!("Usage: ctr {} [OPTION…] {}\n\n{}.\n\nOptions:\n", verb.name, verb.operands, info.description);
+    let mut text = format!(
+        "Usage: {}\n\n{}.\n\nOptions:\n",
+        format!("ctr {} [OPTION…] {}", verb.name, verb.operands).trim_end(),
+        info.description
+    );
     for flag in info.flags {
         let _ = writeln!(text, "  {:<34} {}", usage(flag), flag.description);
     }

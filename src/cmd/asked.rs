@@ -282,6 +282,16 @@ pub fn settle(options: Vec<String>) -> Result<Vec<String>> {
     Ok(settled)
 }
 
+/// The same for ROOT among the operands.
+pub fn settle_root(asked: &Run, mut operands: Vec<OsString>) -> Result<Vec<OsString>> {
+    if let (None, Some(first)) = (&asked.rootfs, operands.first_mut()) {
+        if let Root::Dir(path) = root(first)? {
+            *first = std::path::absolute(&path).doing("tell where ROOT is", path.display())?.into_os_string();
+        }
+    }
+    Ok(operands)
+}
+
 /// What is remembered of a container that is made with these options (settled ones) and operands.
 pub fn remember(id: &str, options: &[String], root: &Root, operands: &[OsString]) -> Result<Record> {
     let mut record = Record::default();

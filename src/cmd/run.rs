@@ -56,7 +56,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     {
         return here(&asked, operands);
     }
-    let made = make(options, &operands)?;
+    let made = make(options, operands)?;
     let (id, name) = (made.record.id().to_owned(), made.name);
     let Made { entry, record, spec, care, asked, files, .. } = made;
     if spec.terminal && !asked.detach {
@@ -116,7 +116,7 @@ pub fn create(words: &[OsString]) -> Result<u8> {
             "--detach, --detach-keys, --trace and --dry-run are for ctr run: create starts nothing",
         ));
     }
-    let made = make(options, &operands)?;
+    let made = make(options, operands)?;
     made.entry.keep();
     super::print(&format!("{}\n", made.record.id()))?;
     Ok(0)
@@ -134,14 +134,15 @@ struct Made {
 }
 
 /// Makes the directory and the record; dropping the result takes them away again.
-fn make(options: Vec<String>, operands: &[OsString]) -> Result<Made> {
+fn make(options: Vec<String>, operands: Vec<OsString>) -> Result<Made> {
     let options = asked::settle(options)?;
     let asked: Run = cli::parse("run", &options)?;
-    let spec = asked::spec(&asked, operands.to_vec())?;
+    let operands = asked::settle_root(&asked, operands)?;
+    let (root, command) = asked::root_of(&asked, &operands)?;
+    let spec = asked::spec(&asked, operands)?;
     let care = asked::care(&asked)?;
     let (id, made_up) = names::fresh().doing("make up an id", "getrandom")?;
     let name = spec.name.clone().unwrap_or(made_up);
-    let (root, command) = asked::root_of(&asked, operands)?;
     let record = asked::remember(&id, &options, &root, &command)?;
     // What is wrong with the root is found now, not when it is started.
     let opened = sys::with_three_descriptors(|| facts::open_root(&spec.root))?;

@@ -209,7 +209,8 @@ impl Door {
         let gone = |e: Error| {
             let mut wanted = [sys::PollFd { fd: self.process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
             // ESRCH is what the kernel says of one that is on its way out.
-            let dead = e.cause.raw_os_error() == Some(libc::ESRCH) || sys::poll(&mut wanted, 0).is_ok_and(|n| n > 0);
+            // And our child may be killed with all others a moment before process 1 is seen to be dead.
+            let dead = e.cause.raw_os_error() == Some(libc::ESRCH) || sys::poll(&mut wanted, 50).is_ok_and(|n| n > 0);
             if dead { Error::usage(format_args!("{} has just ended", found.name)) } else { e }
         };
         entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;

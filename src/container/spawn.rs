@@ -213,8 +213,11 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
     }
     match (way.steps.get(done), errno) {
         (Some(step), 0) => {
-            let how =
-                if interrupted { "interrupted".to_owned() } else { format!("the process was killed ({ended:?})") };
+            let how = match ended {
+                _ if interrupted => "interrupted".to_owned(),
+                Ok(sys::Ended::Signal(signal)) => format!("the process was killed by signal {signal}"),
+                _ => "the process ended without a word".to_owned(),
+            };
             Err(Error::new(format_args!("set up the container, step {:?}", step.name), "", io::Error::other(how)))
         }
         (Some(step), errno) => {

@@ -359,17 +359,13 @@ impl Supervisor {
         Group::open(self.job.record.id()).remove();
         let _ = sys::unlink(sys::CWD, control::NAME, false);
         // What was written meanwhile is taken back: a container that never ran is what it was, and says why.
-        if let Ok(mut before) = self.job.entry.record() {
-            if before.get("state") != Some("created") {
-                before.set("state", "exited");
-            }
-            for key in ["pid", "ticks", "boot", "pid-namespace", "supervisor"] {
-                before.unset(key);
-            }
-            before.set("exit", error.code.to_string());
-            before.set("error", error.to_string());
-            let _ = self.job.entry.save(&before);
+        let record = &mut self.job.record;
+        for key in ["pid", "ticks", "boot", "pid-namespace", "supervisor", "cgroup"] {
+            record.unset(key);
         }
+        record.set("exit", error.code.to_string());
+        record.set("error", error.to_string());
+        self.save();
         if let Some(client) = self.clients.first() {
             let _ = control::send(client.socket.as_fd(), tell::FAILED, &data);
         }
