@@ -86,7 +86,8 @@ fn until_its_end(state: &State, found: &Found) -> Result<u8> {
     }
     let dir = found.dir()?;
     if let Ok(socket) = control::connect(dir.as_fd()) {
-        control::send(socket.as_fd(), ask::WAIT, &[]).doing(format_args!("wait for {}", found.name), "control")?;
+        // One that has just ended does not hear it any more, but has written down how it was.
+        let _ = control::send(socket.as_fd(), ask::WAIT, &[]);
         let mut message = [0u8; 1 + MOST];
         while let Some((kind, length)) = control::next(socket.as_fd(), &mut message, -1)
             .doing(format_args!("wait for {}", found.name), "control")?
@@ -101,8 +102,15 @@ fn until_its_end(state: &State, found: &Found) -> Result<u8> {
         let mut wanted = [sys::PollFd { fd, events: libc::POLLIN, revents: 0 }];
         sys::poll(&mut wanted, -1).doing(format_args!("wait for {}", found.name), "poll")?;
     }
-    match state.find(found.record.id().as_ref()) {
-        Ok(again) => code(&again),
-        Err(_) => code(found),
+    // What is to be written down about it may take a moment.
+    for _ in 0..1000 {
+        match state.find(found.record.id().as_ref()) {
+            Ok(again) if again.held || again.is_alive() => {
+                let _ = sys::poll(&mut [], 1);
+            }
+            Ok(again) => return code(&again),
+            Err(_) => break,
+        }
     }
+    code(found)
 }

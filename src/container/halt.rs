@@ -74,8 +74,11 @@ fn down(found: &Found) -> Result<Option<OwnedFd>> {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
         connected => connected.doing(format_args!("reach the supervisor of {}", found.name), "control")?,
     };
-    control::send(socket.as_fd(), ask::DOWN, &[])
-        .doing(format_args!("tell the supervisor of {}", found.name), "control")?;
+    match control::send(socket.as_fd(), ask::DOWN, &[]) {
+        // It has just ended.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => return Ok(None),
+        sent => sent.doing(format_args!("tell the supervisor of {}", found.name), "control")?,
+    }
     let mut message = [0u8; 1 + MOST];
     while let Some((kind, _)) =
         control::next(socket.as_fd(), &mut message, PATIENCE).doing("hear from the supervisor", &found.name)?
