@@ -16,9 +16,9 @@ fn supervisor(found: &Found) -> Result<std::os::fd::OwnedFd> {
     let dir = found.dir()?;
     control::connect(dir.as_fd()).map_err(|cause| {
         let hint = if found.record.get("guarded").is_some() {
-            "it belongs to a ctr run --rm in the foreground, which alone has its output"
+            "ctr exec (it belongs to a ctr run --rm in the foreground, which alone has its output)".to_owned()
         } else {
-            "its supervisor was killed: ctr logs has what it wrote before, ctr restart makes it whole"
+            format!("ctr restart {} (its supervisor was killed; ctr logs has what it wrote before)", found.name)
         };
         Error::new(format_args!("reach the supervisor of {}", found.name), "control", cause).hint(Some(hint))
     })
