@@ -468,7 +468,7 @@ fn our_own_file_cannot_be_changed_by_a_neighbour() {
     fs::copy(ctr_path(), &own).unwrap();
     let before = picture(&place.join("bin"));
     for program in ["/proc/self/exe", "/proc/thread-self/exe"] {
-        let words = ["run", "--pid=host", &text, program, "run", "--env-file=/pipe", "/", "true"];
+        let words = ["run", "--rm", "--pid=host", &text, program, "run", "--env-file=/pipe", "/", "true"];
         let first = Live::start(Command::new(&own).args(words));
         // It is not there if ctr does not execute itself, which is well.
         let inside = until("the first to run or to be refused", || {
