@@ -14,7 +14,7 @@ use crate::support::{Done, Live, Scratch, busybox, busybox_root, cache, ctr, ctr
 use crate::tracer::{terminal, waiting, with_controlling_terminal};
 
 /// The program that tries what a shell cannot.
-fn probe() -> PathBuf {
+pub fn probe() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/root/probe.c");
     let binary = cache().join("probe");
     let made = |p: &Path| p.metadata().and_then(|m| m.modified()).ok();
@@ -28,7 +28,7 @@ fn probe() -> PathBuf {
 }
 
 /// A busybox root with the probe, in this directory.
-fn root_with_probe(at: &Path) -> String {
+pub fn root_with_probe(at: &Path) -> String {
     busybox_root(at);
     fs::copy(probe(), at.join("bin/probe")).unwrap();
     at.display().to_string()

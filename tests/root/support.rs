@@ -58,6 +58,14 @@ impl Done {
         }
         done
     }
+
+    /// The same with 126 or 127: the command could not be executed.
+    #[track_caller]
+    pub fn refused_with(self, code: i32) -> Done {
+        let done = self.code(code);
+        assert!(done.out.is_empty() && done.err.starts_with("ctr: ") && done.err.lines().count() == 1, "{done:#?}");
+        done
+    }
 }
 
 /// Runs a command to its end, without standard input.
@@ -348,6 +356,11 @@ impl Live {
     #[track_caller]
     pub fn say(&mut self, text: impl AsRef<[u8]>) {
         self.stdin.as_mut().unwrap().write_all(text.as_ref()).unwrap();
+    }
+
+    /// Its standard input, for a thread of its own.
+    pub fn input(&mut self) -> std::process::ChildStdin {
+        self.stdin.take().unwrap()
     }
 
     /// Closes its standard input.

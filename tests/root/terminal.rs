@@ -600,7 +600,7 @@ fn the_terminal_outside_goes_away() {
 }
 
 /// Closes a terminal as a window does, and leaves ctr to itself.
-fn drop_terminal(mut pty: Pty) {
+pub fn drop_terminal(mut pty: Pty) {
     // Not this one's to kill.
     pty.pid = 0;
     let null = || File::open("/dev/null").unwrap();
