@@ -1,7 +1,7 @@
 /* What a resident attacker does while others come into its container (CVE-2019-5736, CVE-2016-9962, CVE-2024-21626): looks at every
  * process there is, again and again; keeps each program file that is not its own root's, and tries to write to it for as long
  * as it lives; and climbs out through each descriptor that it can see. Prints each thing it finds once.
- *     watch CANARY      a path of the host that is not in the container
+ *     lurk CANARY      a path of the host that is not in the container
  * Ends when /tmp/enough is there, after one more round. Static; compiled by tests/root/exec.rs. */
 #define _GNU_SOURCE
 #include <dirent.h>
