@@ -14,7 +14,7 @@ use crate::support::{Done, Live, Scratch, busybox, busybox_root, cache, ctr, ctr
 use crate::tracer::{terminal, waiting, with_controlling_terminal};
 
 /// The program that tries what a shell cannot.
-fn probe() -> PathBuf {
+pub fn probe() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/root/probe.c");
     let binary = cache().join("probe");
     let made = |p: &Path| p.metadata().and_then(|m| m.modified()).ok();
@@ -28,7 +28,7 @@ fn probe() -> PathBuf {
 }
 
 /// A busybox root with the probe, in this directory.
-fn root_with_probe(at: &Path) -> String {
+pub fn root_with_probe(at: &Path) -> String {
     busybox_root(at);
     fs::copy(probe(), at.join("bin/probe")).unwrap();
     at.display().to_string()
@@ -468,7 +468,7 @@ fn our_own_file_cannot_be_changed_by_a_neighbour() {
     fs::copy(ctr_path(), &own).unwrap();
     let before = picture(&place.join("bin"));
     for program in ["/proc/self/exe", "/proc/thread-self/exe"] {
-        let words = ["run", "--pid=host", &text, program, "run", "--env-file=/pipe", "/", "true"];
+        let words = ["run", "--rm", "--pid=host", &text, program, "run", "--env-file=/pipe", "/", "true"];
         let first = Live::start(Command::new(&own).args(words));
         // It is not there if ctr does not execute itself, which is well.
         let inside = until("the first to run or to be refused", || {

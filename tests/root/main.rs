@@ -6,6 +6,7 @@
 
 mod debian;
 mod errors;
+mod exec;
 mod faults;
 mod hostile;
 mod kills;

@@ -1,7 +1,7 @@
 //! Every option of `ctr run`, and the habits of Docker's command line.
 
 use crate::support::{
-    Done, Host, Live, Scratch, busybox, busybox_root, ctr, ctr_path, debian, feed, run, until, within,
+    Done, Host, Live, Scratch, Way, both_ways, busybox, busybox_root, ctr, ctr_path, debian, feed, run, until, within,
 };
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -64,17 +64,20 @@ fn id_of(status: &str, key: &str) -> String {
     line[key.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-#[test]
-fn a_command_has_its_own_output_errors_and_exit_code() {
+both_ways!(a_command_has_its_own_output_errors_and_exit_code exit_codes_of_what_cannot_run);
+
+fn a_command_has_its_own_output_errors_and_exit_code(way: Way) {
     let host = Host::before();
-    let done = inside(&[], "echo out; echo err >&2; exit 7").code(7);
+    let inside = |script: &str| within(&mut way.run([busybox(), "sh", "-c", script]));
+    let done = inside("echo out; echo err >&2; exit 7").code(7);
     assert_eq!((done.out.as_str(), done.err.as_str()), ("out\n", "err\n"));
-    run([busybox(), "true"]).code(0);
+    within(&mut way.run([busybox(), "true"])).code(0);
     for code in [0, 1, 2, 125, 126, 127, 128, 200, 255] {
-        let done = inside(&[], &format!("exit {code}")).code(code);
+        let done = inside(&format!("exit {code}")).code(code);
         assert_eq!((done.out.as_str(), done.err.as_str()), ("", ""));
     }
-    host.same();
+    assert_eq!(host.kept().len(), if way == Way::Attached { 11 } else { 0 });
+    host.same_after(way);
 }
 
 #[test]
@@ -462,6 +465,7 @@ fn users_and_groups_are_those_of_the_root() {
         // The caller's own groups are never among them.
         let done = within(Command::new("setpriv").args(["--groups", "7,8,100"]).arg(ctr_path()).args([
             "run",
+            "--rm",
             "-u",
             user,
             text(&root),
@@ -609,7 +613,7 @@ fn the_callers_umask_is_not_the_containers() {
             Command::new("sh")
                 .args(["-c", &script, "sh"])
                 .arg(ctr_path())
-                .args(["run", "-w", "/w", "-v", "/usr:/v"])
+                .args(["run", "--rm", "-w", "/w", "-v", "/usr:/v"])
                 .args(["--tmpfs", "/t", busybox(), "sh", "-c", look]),
         )
         .code(0);
@@ -1396,7 +1400,7 @@ fn dockers_habits() {
     assert_eq!(says(&["--env", "A=--x=y"], "echo $A"), "--x=y\n");
     // Yes and no.
     assert_eq!(
-        says(&["--rm=true", "--rm", "--rm=false", "--init=false", "--trace=false", "--dry-run=false"], "echo $$"),
+        says(&["--rm=false", "--rm", "--rm=true", "--init=false", "--trace=false", "--dry-run=false"], "echo $$"),
         "1\n"
     );
     assert_eq!(says(&["--init=true", "--init=false"], "echo $$"), "1\n");
@@ -1423,8 +1427,7 @@ fn dockers_habits() {
     host.same();
 }
 
-#[test]
-fn exit_codes_of_what_cannot_run() {
+fn exit_codes_of_what_cannot_run(way: Way) {
     let host = Host::before();
     let place = Scratch::new("exec");
     let root = place.join("root");
@@ -1457,13 +1460,28 @@ fn exit_codes_of_what_cannot_run() {
         (126, &["/bin/empty"]),
     ] {
         for init in [&[][..], &["--init"]] {
-            let done = go(init.iter().chain(&[r]).chain(words)).code(code);
+            let done = within(way.run(["--name", "never"]).args(init.iter().chain(&[r]).chain(words))).code(code);
             assert_eq!(done.out, "", "{words:?}");
+            // What never ran leaves nothing behind, and its name is free again.
+            assert!(code == 12 || host.kept().is_empty(), "{words:?} left {:?}", host.kept());
+            host.same_after(way);
             if code != 12 {
                 assert!(done.err.starts_with("ctr: ") && done.err.contains(words[0]), "{words:?}: {done:?}");
                 assert_eq!(done.err.lines().count(), 1, "{done:?}");
             }
         }
+    }
+    // What ctr itself cannot do is 125, and leaves as little.
+    for (words, says) in [
+        (&["-u", "nobody-knows", r, "true"][..], "nobody-knows"),
+        (&["-v", "/usr:/etc/passwd", r, "true"], "/etc/passwd"),
+        (&["-v", "/no/such/source:/v", r, "true"], "/no/such/source"),
+        (&["-w", "/etc/passwd", r, "true"], "/etc/passwd"),
+        (&["/no/such/root", "true"], "/no/such/root"),
+    ] {
+        let done = within(way.run(["--name", "never"]).args(words)).code(125);
+        assert!(done.out.is_empty() && done.err.starts_with("ctr: ") && done.err.contains(says), "{done:?}");
+        host.same_soon();
     }
     let done = go([r, "loop"]);
     assert!(done.code == 126 || done.code == 127, "{done:?}");
@@ -1503,7 +1521,7 @@ fn powers_are_dockers_fourteen() {
         Command::new("setpriv")
             .args(["--inh-caps=+sys_admin,+net_admin,+chown", "--ambient-caps=+sys_admin,+net_admin,+chown"])
             .arg(ctr_path())
-            .args(["run", busybox(), "sh", "-c", look]),
+            .args(["run", "--rm", busybox(), "sh", "-c", look]),
     )
     .code(0);
     assert_eq!(done.out, wanted);
@@ -1535,7 +1553,7 @@ fn only_three_descriptors_come_along() {
             Command::new("bash")
                 .args(["-c", script, "bash"])
                 .arg(ctr_path())
-                .args(["run", "--rm", "--rm"])
+                .args(["run", "--rm"])
                 .args(options)
                 .args([busybox(), "sh", "-c", "ls /proc/$$/fd; true"]),
         )
@@ -1545,7 +1563,7 @@ fn only_three_descriptors_come_along() {
             Command::new("bash")
                 .args(["-c", script, "bash"])
                 .arg(ctr_path())
-                .args(["run", "--rm", "--rm"])
+                .args(["run", "--rm"])
                 .args(options)
                 .args([busybox(), "sh", "-c", "ls -l /proc/1/fd; true"]),
         )

@@ -33,6 +33,8 @@ fn the_examples_of_the_readme() {
     fs::write(place.join("data/file"), "some data\n").unwrap();
     fs::create_dir(place.join("bin")).unwrap();
     std::os::unix::fs::symlink(ctr_path(), place.join("bin/ctr")).unwrap();
+    // Containers stay after their run; here they are not in anybody's way.
+    let (root, state) = (place.join("lib"), place.join("run"));
     let path = format!("{}:{}", place.join("bin").display(), std::env::var("PATH").unwrap());
 
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
@@ -45,6 +47,8 @@ fn the_examples_of_the_readme() {
                 Command::new("sh")
                     .args(["-c", &format!("exec 2>&1; ctr {command}")])
                     .env("PATH", &path)
+                    .env("CTR_ROOT", &root)
+                    .env("CTR_STATE", &state)
                     .current_dir(place.path()),
             );
             let (expected, got): (Vec<_>, Vec<_>) = (expected.lines().collect(), done.out.lines().collect());
@@ -56,5 +60,12 @@ fn the_examples_of_the_readme() {
         }
     }
     assert!(replayed >= 9, "only {replayed} examples were found");
+    // And nothing of them but their records, layers and logs.
+    let mut rm = Command::new("sh");
+    rm.args(["-c", "ctr rm $(ctr ps -aq)"]).env("PATH", &path).env("CTR_ROOT", &root).env("CTR_STATE", &state);
+    finish(&mut rm).code(0);
+    for left in [root.join("containers"), state.join("containers")] {
+        assert_eq!(fs::read_dir(&left).map_or(0, |d| d.count()), 0, "{}", left.display());
+    }
     host.same();
 }

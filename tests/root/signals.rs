@@ -1,7 +1,9 @@
 //! Signals to ctr, ctr's own end, and what becomes of the container.
 
 use crate::options::go;
-use crate::support::{Host, Live, Scratch, busybox, ctr, debian, signal, until};
+use crate::support::{
+    Host, Live, Scratch, Way, both_ways, busybox, ctr, debian, feed, lasting, plain, signal, state, until, within,
+};
 use crate::terminal::Pty;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,12 +18,23 @@ fn gone(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| s.contains(") Z ") || s.contains(") X "))
 }
 
-fn state() -> PathBuf {
-    std::env::var_os("CTR_STATE").map_or_else(|| "/run/ctr".into(), PathBuf::from).join("containers")
-}
+both_ways!(
+    they_reach_pid_1
+    a_handler_may_take_its_time
+    a_pid_1_that_ignores_sigterm
+    a_command_that_ignores_sigterm_under_init
+    pid_host_has_no_pid_1
+    how_the_command_ended
+    processes_that_are_left_end_with_pid_1
+    ctr_is_killed
+    a_signal_at_any_moment_ends_it_or_is_passed_on
+    a_hangup_of_the_terminal_without_t
+    standard_input_that_ends
+    nothing_of_the_output_is_lost
+    who_reads_only_the_beginning
+);
 
-#[test]
-fn they_reach_pid_1() {
+fn they_reach_pid_1(way: Way) {
     let host = Host::before();
     let all = [
         (libc::SIGTERM, "TERM"),
@@ -39,8 +52,8 @@ fn they_reach_pid_1() {
                       trap 'echo got USR2' USR2; trap 'echo got QUIT' QUIT; trap 'echo got ALRM' ALRM; trap 'echo got CONT' CONT; \
                       trap 'echo got RTMIN+3' RTMIN+3; trap 'exit 8' RTMIN+4; \
                       echo up; while :; do sleep 1000 & wait $!; done";
-        let words = [&["run"], options, &[debian(), "bash", "-c", script]].concat();
-        let mut live = Live::start(&mut ctr(words));
+        let words = [options, &[debian(), "bash", "-c", script]].concat();
+        let mut live = Live::start(&mut way.run(words));
         live.hear("up\n");
         for (number, name) in all {
             live.signal(number);
@@ -48,24 +61,23 @@ fn they_reach_pid_1() {
         }
         live.signal(libc::SIGRTMIN() + 4);
         live.done().code(8);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn a_handler_may_take_its_time() {
+fn a_handler_may_take_its_time(way: Way) {
     let host = Host::before();
     let script =
         "trap 'echo cleaning; read line; echo cleaned $line; exit 3' TERM; echo up; while :; do sleep 0.01; done";
-    let mut live = Live::start(&mut ctr(["run", "-i", busybox(), "sh", "-c", script]));
+    let mut live = Live::start(&mut way.run(["-i", busybox(), "sh", "-c", script]));
     live.hear("up\n");
     live.signal(libc::SIGTERM);
     live.hear("cleaning\n");
     live.say("up\n");
     live.hear("cleaned up\n");
     live.done().code(3);
-    host.same();
+    host.same_after(way);
 }
 
 /// Sends it, and waits until ctr has taken it: pending signals of one kind are one.
@@ -83,13 +95,12 @@ fn send(live: &Live, number: i32) {
 
 /// Starts it and waits until `sleep` is what runs: a shell catches signals itself.
 #[track_caller]
-fn sleeping(options: &[&str], script: &str) -> Live {
+fn sleeping(way: Way, options: &[&str], script: &str) -> Live {
     let place = Scratch::new("sleeping");
     let pidfile = place.join("pid");
     let script = format!("echo up; {script}");
-    let words =
-        [&["run", "--pidfile", pidfile.to_str().unwrap()], options, &[busybox(), "sh", "-c", &script]].concat();
-    let mut live = Live::start(&mut ctr(words));
+    let words = [&["--pidfile", pidfile.to_str().unwrap()], options, &[busybox(), "sh", "-c", &script]].concat();
+    let mut live = Live::start(&mut way.run(words));
     live.hear("up\n");
     let init = pid_from(&pidfile);
     let mut tries = 0;
@@ -110,13 +121,12 @@ fn sleeping(options: &[&str], script: &str) -> Live {
 }
 
 /// A PID 1 has no default action for SIGTERM: the kernel drops it. ctr says so, and who asks a third time means it.
-#[test]
-fn a_pid_1_that_ignores_sigterm() {
+fn a_pid_1_that_ignores_sigterm(way: Way) {
     let host = Host::before();
     for number in [libc::SIGTERM, libc::SIGINT] {
         for script in ["exec sleep 1000", "trap '' TERM INT; exec sleep 1000"] {
             for options in [&[][..], &["-i"], &["--userns=auto"]] {
-                let mut live = sleeping(options, script);
+                let mut live = sleeping(way, options, script);
                 send(&live, number);
                 // A word on it: that it is ignored, what to do.
                 let said = live.hear_err("\n");
@@ -124,43 +134,40 @@ fn a_pid_1_that_ignores_sigterm() {
                 send(&live, number);
                 send(&live, number);
                 live.done().code(137);
-                host.same_still();
+                host.same_after(way);
             }
         }
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn a_command_that_ignores_sigterm_under_init() {
+fn a_command_that_ignores_sigterm_under_init(way: Way) {
     let host = Host::before();
     for number in [libc::SIGTERM, libc::SIGINT] {
-        let live = sleeping(&["--init"], "trap '' TERM INT; exec sleep 1000");
+        let live = sleeping(way, &["--init"], "trap '' TERM INT; exec sleep 1000");
         for _ in 0..3 {
             send(&live, number);
         }
         let done = live.done().code(137);
         assert!(done.err.starts_with("ctr: "), "{done:?}");
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
 /// The signal does what it does to any process, so there is nothing to say.
-#[test]
-fn pid_host_has_no_pid_1() {
+fn pid_host_has_no_pid_1(way: Way) {
     let host = Host::before();
     for (number, code) in [(libc::SIGTERM, 143), (libc::SIGINT, 130), (libc::SIGHUP, 129), (libc::SIGUSR1, 138)] {
-        let live = sleeping(&["--pid=host"], "exec sleep 1000");
+        let live = sleeping(way, &["--pid=host"], "exec sleep 1000");
         send(&live, number);
         let done = live.done().code(code);
         assert_eq!(done.err, "", "signal {number}");
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn how_the_command_ended() {
+fn how_the_command_ended(way: Way) {
     let host = Host::before();
     let place = Scratch::new("ended");
     let pidfile = place.join("pid");
@@ -175,12 +182,12 @@ fn how_the_command_ended() {
     ] {
         let _ = fs::remove_file(&pidfile);
         let words = [
-            &["run", "--pidfile", pidfile.to_str().unwrap()],
+            &["--pidfile", pidfile.to_str().unwrap()],
             options,
             &[busybox(), "sh", "-c", "echo up; exec sleep 1000"],
         ]
         .concat();
-        let mut live = Live::start(&mut ctr(words));
+        let mut live = Live::start(&mut way.run(words));
         live.hear("up\n");
         let pid = pid_from(&pidfile);
         // sleep, not the shell: that one might still have been there.
@@ -191,29 +198,27 @@ fn how_the_command_ended() {
         });
         signal(pid, number);
         live.done().code(code);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn processes_that_are_left_end_with_pid_1() {
+fn processes_that_are_left_end_with_pid_1(way: Way) {
     let host = Host::before();
     let place = Scratch::new("left");
     let volume = format!("{}:/v", place.path().display());
     for options in [&[][..], &["--init"], &["--userns=auto"], &["--pid=host"]] {
         // One of them holds ctr's own standard output open.
         let script = "trap '' TERM HUP; setsid sleep 1000 & setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null & echo left";
-        let words = [&["run", "-v", &volume], options, &[busybox(), "sh", "-c", script]].concat();
-        let done = Live::start(&mut ctr(words)).done().code(0);
+        let words = [&["-v", &volume], options, &[busybox(), "sh", "-c", script]].concat();
+        let done = Live::start(&mut way.run(words)).done().code(0);
         assert_eq!(done.out, "left\n", "{options:?}");
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn ctr_is_killed() {
+fn ctr_is_killed(way: Way) {
     let host = Host::before();
     let place = Scratch::new("killed");
     let pidfile = place.join("pid");
@@ -231,13 +236,13 @@ fn ctr_is_killed() {
     ] {
         let _ = fs::remove_file(&pidfile);
         let words = [
-            &["run", "--name", "victim", "--pidfile", pidfile.to_str().unwrap()],
+            &["--name", "victim", "--pidfile", pidfile.to_str().unwrap()],
             options,
             // Processes of several kinds: a child, an orphan, one in a session of its own that ignores signals.
             &[busybox(), "sh", "-c", "sleep 1000 & (sleep 1000 &); setsid sh -c 'trap \"\" TERM HUP; sleep 1000; sleep 1000' & echo up; sleep 1000; sleep 1000"],
         ]
         .concat();
-        let mut live = Live::start(&mut ctr(words));
+        let mut live = Live::start(&mut way.run(words));
         live.hear("up\n");
         let pid = pid_from(&pidfile);
         assert!(!gone(pid));
@@ -246,22 +251,31 @@ fn ctr_is_killed() {
         if !options.contains(&"--pid=host") {
             until("the end of the container", || gone(pid).then_some(()));
             live.done().code(137);
-            assert!(state().join("victim").is_dir(), "{options:?}: who removed the record?");
-            // The next command, whichever, removes what was left.
-            go([busybox(), "true"]).code(0);
-            assert!(!state().join("victim").exists(), "{options:?}");
+            let folder = if way == Way::Direct { state() } else { lasting() }.join("containers/victim");
+            assert!(folder.is_dir(), "{options:?}: who removed the record?");
+            if way == Way::Direct {
+                // The next command, whichever, removes what was left.
+                go([busybox(), "true"]).code(0);
+                assert!(!folder.exists(), "{options:?}");
+            } else {
+                // It was ended by its supervisor, which wrote that down and went.
+                let status =
+                    || within(&mut plain(["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "victim"]));
+                until("the end to be recorded", || {
+                    ["exited 137\n", "exited 129\n"].contains(&&*status().out).then_some(())
+                });
+            }
         } else {
             until("the end of the command", || gone(pid).then_some(()));
             go([busybox(), "true"]).code(0);
             live.done().code(137);
         }
-        host.same_soon();
+        host.same_after(way);
         // And its name is free.
         assert_eq!(go(["--name", "victim", busybox(), "echo", "fine"]).code(0).out, "fine\n");
-        host.same_still();
+        host.same_after(way);
     }
-    host.same_soon();
-    host.same();
+    host.same_after(way);
 }
 
 #[test]
@@ -297,7 +311,7 @@ fn many_are_killed_and_one_command_removes_them_while_others_live() {
     }
     go([busybox(), "true"]).code(0);
     for n in 0..6 {
-        assert_eq!(state().join(format!("many-{n}")).exists(), n % 2 == 1, "many-{n}");
+        assert_eq!(state().join(format!("containers/many-{n}")).exists(), n % 2 == 1, "many-{n}");
     }
     for mut one in alive {
         one.say("still here\n");
@@ -316,12 +330,12 @@ fn ctr_is_stopped_and_killed_meanwhile() {
     live.signal(libc::SIGSTOP);
     // A stopped ctr is a living one: its record stays.
     go([busybox(), "true"]).code(0);
-    assert!(state().join("stopped").exists());
+    assert!(state().join("containers/stopped").exists());
     go(["--name", "stopped", busybox(), "true"]).refused(&["stopped"]);
     live.signal(libc::SIGKILL);
     live.done().code(137);
     go([busybox(), "true"]).code(0);
-    assert!(!state().join("stopped").exists());
+    assert!(!state().join("containers/stopped").exists());
     host.same_soon();
     host.same();
 }
@@ -348,11 +362,10 @@ fn ctr_is_killed_at_any_moment() {
     host.same();
 }
 
-#[test]
-fn a_signal_at_any_moment_ends_it_or_is_passed_on() {
+fn a_signal_at_any_moment_ends_it_or_is_passed_on(way: Way) {
     let host = Host::before();
     for n in 0..40u32 {
-        let mut live = Live::start(&mut ctr(["run", "--init", busybox(), "sleep", "1000"]));
+        let mut live = Live::start(&mut way.run(["--init", busybox(), "sleep", "1000"]));
         let end = std::time::Instant::now() + std::time::Duration::from_micros(u64::from(n) * 150);
         while std::time::Instant::now() < end {
             std::hint::spin_loop();
@@ -361,19 +374,72 @@ fn a_signal_at_any_moment_ends_it_or_is_passed_on() {
         live.hush();
         let done = live.done();
         assert_eq!(done.code, 143, "after {} µs: {done:?}", n * 150);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn a_hangup_of_the_terminal_without_t() {
+fn a_hangup_of_the_terminal_without_t(way: Way) {
     let host = Host::before();
     let mut pty =
-        Pty::run(&["-i", busybox(), "sh", "-c", "trap 'exit 5' HUP; echo up; while :; do sleep 0.01; done"]);
+        Pty::run(way, &["-i", busybox(), "sh", "-c", "trap 'exit 5' HUP; echo up; while :; do sleep 0.01; done"]);
     pty.hear("up\r\n");
     signal(pty.pid, libc::SIGHUP);
     assert_eq!(pty.end().1, 5);
     drop(pty);
-    host.same();
+    host.same_after(way);
+}
+
+fn standard_input_that_ends(way: Way) {
+    let host = Host::before();
+    for options in [&["-i"][..], &["-i", "--init"], &["-i", "--userns=auto"]] {
+        let big = "a line of input\n".repeat(20_000);
+        let words = || options.iter().copied().chain([busybox(), "sh", "-c", "wc -c; cat; exit 3"]);
+        let done = feed(&mut way.run(words()), big.as_bytes()).code(3);
+        assert_eq!(done.out, format!("{}\n", big.len()), "{options:?}");
+        host.same_after(way);
+    }
+    // Without -i there is none.
+    let done = feed(&mut way.run([busybox(), "wc", "-c"]), b"something").code(0);
+    assert_eq!(done.out, "0\n");
+    host.same_after(way);
+}
+
+fn nothing_of_the_output_is_lost(way: Way) {
+    let host = Host::before();
+    let script = "seq 1 200000; seq 1 100000 >&2; echo the end; exit 2";
+    let lines = |n: u32| (1..=n).map(|n| format!("{n}\n")).collect::<String>();
+    for options in [&[][..], &["--init"], &["--userns=auto"]] {
+        let words = || options.iter().copied().chain([busybox(), "sh", "-c", script]);
+        let done = Live::start(&mut way.run(words())).done().code(2);
+        assert!(done.out == lines(200_000) + "the end\n", "{options:?}: {} bytes", done.out.len());
+        assert!(done.err == lines(100_000), "{options:?}: {} bytes", done.err.len());
+        host.same_after(way);
+    }
+    // Nor if who reads takes a break, and it is written to the end by then.
+    let mut command = plain(["run"]);
+    command.args(way.options()).args([busybox(), "sh", "-c", "seq 1 200000; echo the end"]);
+    let pipe = format!("{} | (read one; sleep 0.5; echo $one; cat)", quoted(&command));
+    let done = within(std::process::Command::new("sh").args(["-c", &pipe])).code(0);
+    assert!(done.out == lines(200_000) + "the end\n", "{} bytes", done.out.len());
+    host.same_after(way);
+}
+
+/// A command as a shell reads it.
+fn quoted(command: &std::process::Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|w| format!("'{}'", w.to_str().unwrap().replace('\'', "'\\''"))).collect::<Vec<_>>().join(" ")
+}
+
+fn who_reads_only_the_beginning(way: Way) {
+    let host = Host::before();
+    for options in [&[][..], &["--init"], &["--userns=auto"]] {
+        let mut command = way.run(options);
+        command.args([busybox(), "yes"]);
+        let done =
+            within(std::process::Command::new("sh").args(["-c", &format!("{} | head -1", quoted(&command))])).code(0);
+        assert_eq!(done.out, "y\n", "{options:?}");
+        until("the end of the container", || within(&mut plain(["ps", "-q"])).code(0).out.is_empty().then_some(()));
+        host.same_after(way);
+    }
 }

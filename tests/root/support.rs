@@ -58,6 +58,14 @@ impl Done {
         }
         done
     }
+
+    /// The same with 126 or 127: the command could not be executed.
+    #[track_caller]
+    pub fn refused_with(self, code: i32) -> Done {
+        let done = self.code(code);
+        assert!(done.out.is_empty() && done.err.starts_with("ctr: ") && done.err.lines().count() == 1, "{done:#?}");
+        done
+    }
 }
 
 /// Runs a command to its end, without standard input.
@@ -105,6 +113,45 @@ pub fn plain<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     command.args(words);
     command
 }
+
+/// How a container runs in the foreground.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// With `--rm`: ctr itself looks after it, and nothing of it stays.
+    Direct,
+    /// Without: a supervisor looks after it, ctr is attached to that, and the container stays.
+    Attached,
+}
+
+impl Way {
+    /// What `run` needs for it.
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Way::Direct => &["--rm"],
+            Way::Attached => &[],
+        }
+    }
+
+    /// `ctr run WORDS…`, ready to be changed.
+    pub fn run<S: AsRef<OsStr>>(self, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = plain(["run"]);
+        command.args(self.options()).args(words);
+        command
+    }
+}
+
+/// Tests that hold for both ways: functions of a [`Way`], listed, become a test in each of two modules.
+macro_rules! both_ways {
+    ($($name:ident)*) => {
+        mod direct {
+            $(#[test] fn $name() { super::$name($crate::support::Way::Direct); })*
+        }
+        mod attached {
+            $(#[test] fn $name() { super::$name($crate::support::Way::Attached); })*
+        }
+    };
+}
+pub(crate) use both_ways;
 
 /// `ctr run WORDS…`, to its end.
 pub fn run<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Done {
@@ -218,26 +265,43 @@ impl Host {
     }
 }
 
+/// Where what lives until the next boot is kept.
+pub fn state() -> PathBuf {
+    std::env::var_os("CTR_STATE").map_or_else(|| PathBuf::from("/run/ctr"), PathBuf::from)
+}
+
+/// Where what outlives a boot is kept.
+pub fn lasting() -> PathBuf {
+    std::env::var_os("CTR_ROOT").map_or_else(|| PathBuf::from("/var/lib/ctr"), PathBuf::from)
+}
+
 fn lines(text: &str) -> BTreeSet<String> {
     text.lines().map(str::to_owned).collect()
 }
 
 fn stock() -> Vec<(&'static str, BTreeSet<String>)> {
     let mounts = lines(&fs::read_to_string("/proc/self/mountinfo").unwrap());
+    let journal =
+        ["events", "events.1"].map(|name| fs::read_to_string(state().join(name)).unwrap_or_default()).concat();
     // name, without counters
     let links = fs::read_to_string("/proc/net/dev").unwrap();
     let links = links.lines().skip(2).filter_map(|l| l.split(':').next()).map(|l| l.trim().to_owned()).collect();
-    let state = std::env::var_os("CTR_STATE").map_or_else(|| PathBuf::from("/run/ctr"), PathBuf::from);
-    let lasting = std::env::var_os("CTR_ROOT").map_or_else(|| PathBuf::from("/var/lib/ctr"), PathBuf::from);
     vec![
         ("mounts", mounts),
         ("links", links),
-        ("cgroups", tree(Path::new("/sys/fs/cgroup"))),
-        ("containers", tree(&state.join("containers"))),
-        ("lasting containers", tree(&lasting.join("containers"))),
-        ("layers in memory", tree(&state.join("layers"))),
+        ("cgroups", tree(Path::new("/sys/fs/cgroup")).into_iter().filter(|path| ours(path, &journal)).collect()),
+        ("containers", tree(&state().join("containers"))),
+        ("lasting containers", tree(&lasting().join("containers"))),
+        ("layers in memory", tree(&state().join("layers"))),
         ("processes of containers", others()),
     ]
+}
+
+/// Whether a cgroup is none of a container, or of one of ours. Others may be at work on this machine: containers of a ctr in
+/// other namespaces have theirs in the same place.
+fn ours(path: &str, journal: &str) -> bool {
+    let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
+    path.split('/').find(is_id).is_none_or(|id| journal.contains(id)) && !path.ends_with("/ctr")
 }
 
 /// Every directory below a path.
@@ -350,6 +414,11 @@ impl Live {
         self.stdin.as_mut().unwrap().write_all(text.as_ref()).unwrap();
     }
 
+    /// Its standard input, for a thread of its own.
+    pub fn input(&mut self) -> std::process::ChildStdin {
+        self.stdin.take().unwrap()
+    }
+
     /// Closes its standard input.
     pub fn hush(&mut self) {
         self.stdin = None;
@@ -446,6 +515,30 @@ pub fn within(command: &mut Command) -> Done {
 }
 
 impl Host {
+    /// Everything is as it was when what [`Way::Attached`] keeps has been removed; which works, so all of it has ended.
+    #[track_caller]
+    pub fn same_after(&self, way: Way) {
+        if way == Way::Attached {
+            for name in self.kept() {
+                within(&mut plain(["rm", &name])).code(0);
+            }
+        }
+        self.same_soon();
+    }
+
+    /// The names of containers that stayed.
+    pub fn kept(&self) -> Vec<String> {
+        let find = |all: &[(&'static str, BTreeSet<String>)]| -> BTreeSet<String> {
+            all.iter().find(|(what, _)| *what == "lasting containers").unwrap().1.clone()
+        };
+        let containers = lasting().join("containers");
+        find(&stock())
+            .difference(&find(&self.before))
+            .filter_map(|path| Path::new(path).strip_prefix(&containers).ok()?.to_str().map(str::to_owned))
+            .filter(|name| !name.contains('/'))
+            .collect()
+    }
+
     /// Everything is as it was, or will be at once: what somebody else killed takes a moment to be gone and to be reaped.
     #[track_caller]
     pub fn same_soon(&self) {

@@ -1,7 +1,7 @@
 //! `-t`: a real terminal on a real pseudo-terminal outside, and what happens to both.
 #![allow(unsafe_code)]
 
-use crate::support::{Host, LIMIT, Scratch, busybox, ctr_path, debian, signal, until};
+use crate::support::{Host, LIMIT, Scratch, Way, both_ways, busybox, ctr_path, debian, plain, signal, until, within};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -38,15 +38,14 @@ impl Modes {
 impl Pty {
     /// `ctr run WORDS…` on a terminal of 24 × 80.
     #[track_caller]
-    pub fn run(words: &[&str]) -> Pty {
-        Pty::sized(words, 24, 80)
+    pub fn run(way: Way, words: &[&str]) -> Pty {
+        Pty::sized(way, words, 24, 80)
     }
 
     #[track_caller]
-    pub fn sized(words: &[&str], rows: u16, columns: u16) -> Pty {
+    pub fn sized(way: Way, words: &[&str], rows: u16, columns: u16) -> Pty {
         let ctr = ctr_path().into_os_string().into_string().unwrap();
-        let mut all = vec![ctr.as_str(), "run"];
-        all.extend(words);
+        let all = [&[ctr.as_str(), "run"], way.options(), words].concat();
         Pty::start("exec \"$@\"", &all, rows, columns)
     }
 
@@ -167,21 +166,40 @@ impl Drop for Pty {
     }
 }
 
+both_ways!(
+    it_is_a_terminal
+    keys_reach_it_and_are_shown_once
+    its_size_is_the_one_outside_and_follows_it
+    the_terminal_outside_is_raw_meanwhile_and_then_exactly_as_it_was
+    the_terminal_is_put_back_when_nothing_ran
+    the_container_killed_from_outside
+    ctrl_c_reaches_the_foreground_process
+    job_control_works_in_bash
+    nothing_of_a_large_output_is_lost_at_the_end
+    much_typed_at_once_arrives
+    a_terminal_outside_without_t_stays_outside
+    t_without_i_has_no_keys
+    one_of_the_three_is_no_terminal
+    stopped_and_continued
+    the_terminal_outside_goes_away
+    ctr_is_killed_and_the_next_one_cleans_up
+    two_terminals_at_once
+);
+
 /// A shell's prompt and echo are in the way of a test: typed words come back as `a''b`, what is heard is `ab`.
-fn shell(options: &[&str]) -> Pty {
+fn shell(way: Way, options: &[&str]) -> Pty {
     let words = [&["-it", "-e", "PS1=$ "], options, &[busybox(), "sh"]].concat();
-    let mut pty = Pty::run(&words);
+    let mut pty = Pty::run(way, &words);
     pty.hear("$ ");
     pty
 }
 
-#[test]
-fn it_is_a_terminal() {
+fn it_is_a_terminal(way: Way) {
     let host = Host::before();
     let script = "tty; stat -Lc '%t:%T' /dev/stdin; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all three; \
                   ls /dev/pts; echo TERM=$TERM; echo x >/dev/tty; ps -o pid,tty | head -2 | tail -1; exit 5";
     for options in [&[][..], &["--init"], &["--userns=auto"], &["-u", "web"], &["--read-only"]] {
-        let mut pty = Pty::run(&[&["-it"], options, &[busybox(), "sh", "-c", script]].concat());
+        let mut pty = Pty::run(way, &[&["-it"], options, &[busybox(), "sh", "-c", script]].concat());
         let (shown, code) = pty.end();
         let lines: Vec<_> = shown.split("\r\n").map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert!(lines[0] == "/dev/pts/0" || lines[0] == "/dev/console", "{options:?}: {shown:?}");
@@ -190,15 +208,14 @@ fn it_is_a_terminal() {
         assert_eq!(lines[6], "1 136,0", "its controlling terminal, {options:?}: {shown:?}");
         assert_eq!(code, 5, "{options:?}");
         drop(pty);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn keys_reach_it_and_are_shown_once() {
+fn keys_reach_it_and_are_shown_once(way: Way) {
     let host = Host::before();
-    let mut pty = shell(&[]);
+    let mut pty = shell(way, &[]);
     pty.enter("echo h''ello\n");
     let shown = pty.hear("hello\r\n");
     // Echoed by the terminal inside, once.
@@ -208,11 +225,10 @@ fn keys_reach_it_and_are_shown_once() {
     pty.enter([4]);
     assert_eq!(pty.end().1, 0);
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn its_size_is_the_one_outside_and_follows_it() {
+fn its_size_is_the_one_outside_and_follows_it(way: Way) {
     let host = Host::before();
     let program = "
 import os, signal, sys
@@ -222,7 +238,7 @@ while True: signal.pause()
 ";
     for options in [&[][..], &["--init"], &["--userns=auto"]] {
         let words = [&["-it"], options, &[debian(), "python3", "-c", program]].concat();
-        let mut pty = Pty::sized(&words, 33, 111);
+        let mut pty = Pty::sized(way, &words, 33, 111);
         pty.hear("size 33 111\r\n");
         for (rows, columns) in [(50, 132), (24, 80), (1, 1), (999, 1000)] {
             pty.resize(rows, columns);
@@ -231,13 +247,12 @@ while True: signal.pause()
         signal(pty.pid, libc::SIGTERM);
         assert_eq!(pty.end().1, 143);
         drop(pty);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn the_terminal_outside_is_raw_meanwhile_and_then_exactly_as_it_was() {
+fn the_terminal_outside_is_raw_meanwhile_and_then_exactly_as_it_was(way: Way) {
     let host = Host::before();
     let kill = |n| move |pty: &mut Pty| signal(pty.pid, n);
     type End = Box<dyn Fn(&mut Pty)>;
@@ -252,7 +267,12 @@ fn the_terminal_outside_is_raw_meanwhile_and_then_exactly_as_it_was() {
         let script = "stty raw -echo 2>/dev/null; stty sane; echo ready; while read line; do eval \"$line\"; done";
         let mut pty = Pty::start(
             "sleep 1000 & read go; kill $!; exec \"$@\"",
-            &[ctr_path().to_str().unwrap(), "run", "--init", "-it", busybox(), "sh", "-c", script],
+            &[
+                &[ctr_path().to_str().unwrap(), "run"],
+                way.options(),
+                &["--init", "-it", busybox(), "sh", "-c", script],
+            ]
+            .concat(),
             24,
             80,
         );
@@ -273,13 +293,12 @@ fn the_terminal_outside_is_raw_meanwhile_and_then_exactly_as_it_was() {
         assert!(codes.contains(&code), "{what}: {code} {shown:?}");
         assert_eq!(pty.modes(), before, "{what}");
         drop(pty);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn the_terminal_is_put_back_when_nothing_ran() {
+fn the_terminal_is_put_back_when_nothing_ran(way: Way) {
     let host = Host::before();
     let b = busybox();
     for (words, wanted) in [
@@ -290,7 +309,7 @@ fn the_terminal_is_put_back_when_nothing_ran() {
         (&["-it", "-u", "nobody-knows", b, "true"], 125),
         (&["-it", "-v", "/usr:/etc/passwd", b, "true"], 125),
     ] {
-        let mut pty = Pty::run(words);
+        let mut pty = Pty::run(way, words);
         let (shown, code) = pty.end();
         assert_eq!(code, wanted, "{words:?}: {shown:?}");
         let modes = pty.modes();
@@ -301,17 +320,17 @@ fn the_terminal_is_put_back_when_nothing_ran() {
             assert_eq!(shown.matches('\n').count(), shown.matches("\r\n").count(), "{shown:?}");
         }
         drop(pty);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn the_container_killed_from_outside() {
+fn the_container_killed_from_outside(way: Way) {
     let host = Host::before();
     let place = Scratch::new("ttykill");
     let pidfile = place.join("pid");
-    let mut pty = Pty::run(&["-it", "--pidfile", pidfile.to_str().unwrap(), busybox(), "sh", "-c", "echo up; cat"]);
+    let mut pty =
+        Pty::run(way, &["-it", "--pidfile", pidfile.to_str().unwrap(), busybox(), "sh", "-c", "echo up; cat"]);
     pty.hear("up\r\n");
     assert!(pty.modes().raw());
     let pid: i32 = until("the pidfile", || fs::read_to_string(&pidfile).ok()?.trim().parse().ok());
@@ -319,7 +338,7 @@ fn the_container_killed_from_outside() {
     assert_eq!(pty.end().1, 137);
     assert!(!pty.modes().raw());
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
 /// A `sleep 1000` whose process group is the foreground one of its terminal.
@@ -332,12 +351,11 @@ fn sleep_in_foreground() -> Option<std::path::PathBuf> {
     fs::read_dir("/proc").unwrap().flatten().map(|e| e.path()).find(|p| is_one(p) == Some(true))
 }
 
-#[test]
-fn ctrl_c_reaches_the_foreground_process() {
+fn ctrl_c_reaches_the_foreground_process(way: Way) {
     let host = Host::before();
     for options in [&[][..], &["--init"], &["--userns=auto"]] {
         // A process in the foreground, while the shell goes on.
-        let mut pty = shell(options);
+        let mut pty = shell(way, options);
         pty.enter("echo st''arted; sleep 1000; echo ended with $?\n");
         pty.hear("started\r\n");
         // The shell starts it after the words: until it is the terminal's foreground group, Ctrl-C is for the shell.
@@ -355,37 +373,33 @@ fn ctrl_c_reaches_the_foreground_process() {
         pty.enter("exit 0\n");
         assert_eq!(pty.end().1, 0);
         drop(pty);
-        host.same_still();
+        host.same_after(way);
     }
     // PID 1 itself, with a handler.
-    let mut pty = Pty::run(&[
-        "-it",
-        busybox(),
-        "sh",
-        "-c",
-        "trap 'echo got it; exit 6' INT; echo up; while :; do sleep 0.01; done",
-    ]);
+    let mut pty = Pty::run(
+        way,
+        &["-it", busybox(), "sh", "-c", "trap 'echo got it; exit 6' INT; echo up; while :; do sleep 0.01; done"],
+    );
     pty.hear("up\r\n");
     pty.enter([3]);
     pty.hear("got it\r\n");
     assert_eq!(pty.end().1, 6);
     drop(pty);
     // And under --init one without: the kernel's own end of it.
-    let mut pty = Pty::run(&["-it", "--init", busybox(), "sh", "-c", "echo up; exec sleep 1000"]);
+    let mut pty = Pty::run(way, &["-it", "--init", busybox(), "sh", "-c", "echo up; exec sleep 1000"]);
     pty.hear("up\r\n");
     // Between the words and exec the shell would die of it as well.
     pty.enter([3]);
     assert_eq!(pty.end().1, 130);
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn job_control_works_in_bash() {
+fn job_control_works_in_bash(way: Way) {
     let host = Host::before();
     for options in [&[][..], &["--init"], &["--userns=auto"]] {
         let words = [&["-it", "-e", "PS1=$ "], options, &[debian(), "bash", "--norc", "-i"]].concat();
-        let mut pty = Pty::run(&words);
+        let mut pty = Pty::run(way, &words);
         let start = pty.hear("$ ");
         assert!(
             !start.contains("no job control") && !start.contains("cannot set terminal"),
@@ -408,18 +422,17 @@ fn job_control_works_in_bash() {
         let (shown, code) = pty.end();
         assert_eq!(code, 8, "{shown:?}");
         drop(pty);
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn nothing_of_a_large_output_is_lost_at_the_end() {
+fn nothing_of_a_large_output_is_lost_at_the_end(way: Way) {
     let host = Host::before();
     for options in [&["-it"][..], &["-it", "--init"], &["-it", "--userns=auto"]] {
         for _ in 0..3 {
             let mut pty =
-                Pty::run(&[options, &[busybox(), "sh", "-c", "seq 1 100000; echo the end; exit 2"]].concat());
+                Pty::run(way, &[options, &[busybox(), "sh", "-c", "seq 1 100000; echo the end; exit 2"]].concat());
             let (shown, code) = pty.end();
             assert_eq!(code, 2);
             let wanted = (1..=100_000).map(|n| format!("{n}\r\n")).collect::<String>() + "the end\r\n";
@@ -433,14 +446,15 @@ fn nothing_of_a_large_output_is_lost_at_the_end() {
             drop(pty);
         }
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn much_typed_at_once_arrives() {
+fn much_typed_at_once_arrives(way: Way) {
     let host = Host::before();
-    let mut pty =
-        Pty::run(&["-it", busybox(), "sh", "-c", "stty raw -echo; echo up; head -c 300000 | sha256sum; stty sane"]);
+    let mut pty = Pty::run(
+        way,
+        &["-it", busybox(), "sh", "-c", "stty raw -echo; echo up; head -c 300000 | sha256sum; stty sane"],
+    );
     pty.hear("up");
     let bytes: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let mut hash = Command::new("sha256sum")
@@ -456,16 +470,15 @@ fn much_typed_at_once_arrives() {
     pty.hear(&hash[..64]);
     assert_eq!(pty.end().1, 0);
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn a_terminal_outside_without_t_stays_outside() {
+fn a_terminal_outside_without_t_stays_outside(way: Way) {
     let host = Host::before();
     for options in [&[][..], &["-i"], &["--init", "-i"], &["-i", "--userns=auto"]] {
         let script = "ls -l /proc/$$/fd | grep -c -E '(tty|pts|console)'; [ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none is; \
                       (cat </dev/tty) 2>&1; readlink /proc/$$/fd/1; exit 3";
-        let mut pty = Pty::run(&[options, &[busybox(), "sh", "-c", script]].concat());
+        let mut pty = Pty::run(way, &[options, &[busybox(), "sh", "-c", script]].concat());
         let before = pty.modes();
         let (shown, code) = pty.end();
         let lines: Vec<_> = shown.split("\r\n").collect();
@@ -475,16 +488,19 @@ fn a_terminal_outside_without_t_stays_outside() {
         assert_eq!(code, 3);
         assert_eq!(pty.modes(), before, "{options:?}");
         drop(pty);
-        host.same_still();
+        host.same_after(way);
     }
     // Typed lines arrive all the same, and Ctrl-C is a signal to ctr, which passes it on.
-    let mut pty = Pty::run(&[
-        "-i",
-        busybox(),
-        "sh",
-        "-c",
-        "trap 'echo interrupted; exit 4' INT; echo up; while read l; do echo got $l; done",
-    ]);
+    let mut pty = Pty::run(
+        way,
+        &[
+            "-i",
+            busybox(),
+            "sh",
+            "-c",
+            "trap 'echo interrupted; exit 4' INT; echo up; while read l; do echo got $l; done",
+        ],
+    );
     pty.hear("up\r\n");
     assert!(!pty.modes().raw());
     pty.enter("line\n");
@@ -493,20 +509,15 @@ fn a_terminal_outside_without_t_stays_outside() {
     pty.hear("interrupted\r\n");
     assert_eq!(pty.end().1, 4);
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn t_without_i_has_no_keys() {
+fn t_without_i_has_no_keys(way: Way) {
     let host = Host::before();
-    let mut pty = Pty::run(&[
-        "-t",
-        "--init",
-        busybox(),
-        "sh",
-        "-c",
-        "tty; stty size; echo up; read line; echo read \"<$line>\" $?",
-    ]);
+    let mut pty = Pty::run(
+        way,
+        &["-t", "--init", busybox(), "sh", "-c", "tty; stty size; echo up; read line; echo read \"<$line>\" $?"],
+    );
     pty.hear("/dev/");
     pty.hear("24 80\r");
     pty.hear("up\r");
@@ -516,11 +527,10 @@ fn t_without_i_has_no_keys() {
     let (shown, _) = pty.end();
     assert!(!shown.contains("read <secret>"), "{shown:?}");
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn one_of_the_three_is_no_terminal() {
+fn one_of_the_three_is_no_terminal(way: Way) {
     let host = Host::before();
     let place = Scratch::new("redirected");
     let file = place.join("out");
@@ -529,7 +539,8 @@ fn one_of_the_three_is_no_terminal() {
     let ctr = ctr_path();
     let mut pty = Pty::start(
         &script,
-        &[ctr.to_str().unwrap(), "run", "-t", busybox(), "sh", "-c", "tty; echo done; exit 6"],
+        &[&[ctr.to_str().unwrap(), "run"], way.options(), &["-t", busybox(), "sh", "-c", "tty; echo done; exit 6"]]
+            .concat(),
         24,
         80,
     );
@@ -542,7 +553,12 @@ fn one_of_the_three_is_no_terminal() {
     // Keys come from a file.
     fs::write(place.join("in"), "echo from a file\nexit 7\n").unwrap();
     let script = format!("\"$@\" <{}", place.join("in").display());
-    let mut pty = Pty::start(&script, &[ctr.to_str().unwrap(), "run", "-it", busybox(), "sh"], 24, 80);
+    let mut pty = Pty::start(
+        &script,
+        &[&[ctr.to_str().unwrap(), "run"], way.options(), &["-it", busybox(), "sh"]].concat(),
+        24,
+        80,
+    );
     let (shown, code) = pty.end();
     // Docker refuses ("the input device is not a TTY"); doing it is as good.
     assert!(
@@ -550,13 +566,12 @@ fn one_of_the_three_is_no_terminal() {
         "{code} {shown:?}"
     );
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn stopped_and_continued() {
+fn stopped_and_continued(way: Way) {
     let host = Host::before();
-    let mut pty = Pty::run(&["-it", busybox(), "sh", "-c", "echo up; read line; echo got $line"]);
+    let mut pty = Pty::run(way, &["-it", busybox(), "sh", "-c", "echo up; read line; echo got $line"]);
     pty.hear("up\r\n");
     signal(pty.pid, libc::SIGSTOP);
     until("ctr to stop", || {
@@ -567,11 +582,10 @@ fn stopped_and_continued() {
     pty.hear("got line\r\n");
     assert_eq!(pty.end().1, 0);
     drop(pty);
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn the_terminal_outside_goes_away() {
+fn the_terminal_outside_goes_away(way: Way) {
     let host = Host::before();
     let b = busybox();
     for words in [
@@ -585,7 +599,7 @@ fn the_terminal_outside_goes_away() {
     // A race between the kernel's hang-up and ctr's own: not seen at once.
     .chain([&["-it", "--init", b, "sh", "-c", "echo up; exec sleep 1000"][..]; 30])
     {
-        let mut pty = Pty::run(words);
+        let mut pty = Pty::run(way, words);
         pty.hear("up\r\n");
         let pid = pty.pid;
         // The window is closed: ctr hears SIGHUP and an end of file, the program inside as well, and all ends.
@@ -594,13 +608,13 @@ fn the_terminal_outside_goes_away() {
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             (state.is_empty() || state.contains(") Z ")).then_some(())
         });
-        host.same_still();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
 /// Closes a terminal as a window does, and leaves ctr to itself.
-fn drop_terminal(mut pty: Pty) {
+pub fn drop_terminal(mut pty: Pty) {
     // Not this one's to kill.
     pty.pid = 0;
     let null = || File::open("/dev/null").unwrap();
@@ -608,12 +622,11 @@ fn drop_terminal(mut pty: Pty) {
     drop(std::mem::replace(&mut pty.master, null()));
 }
 
-#[test]
-fn ctr_is_killed_and_the_next_one_cleans_up() {
+fn ctr_is_killed_and_the_next_one_cleans_up(way: Way) {
     let host = Host::before();
     for options in [&[][..], &["--init"], &["--userns=auto"]] {
         let mut pty =
-            Pty::run(&[&["-it", "--name", "lost"], options, &[busybox(), "sh", "-c", "echo up; cat"]].concat());
+            Pty::run(way, &[&["-it", "--name", "lost"], options, &[busybox(), "sh", "-c", "echo up; cat"]].concat());
         pty.hear("up\r\n");
         let raw = pty.modes();
         assert!(raw.raw());
@@ -621,20 +634,24 @@ fn ctr_is_killed_and_the_next_one_cleans_up() {
         assert_eq!(pty.end().1, 137);
         // Even then somebody puts the terminal back.
         until("the terminal to be put back", || (!pty.modes().raw()).then_some(()));
-        let mut next = Pty::run(&["-it", "--name", "lost", busybox(), "tty"]);
+        // One that stays is at rest now, and says how it ended.
+        if way == Way::Attached {
+            until("its end", || within(&mut plain(["ps", "-q"])).code(0).out.is_empty().then_some(()));
+            within(&mut plain(["rm", "lost"])).code(0);
+        }
+        let mut next = Pty::run(way, &["-it", "--name", "lost", busybox(), "tty"]);
         next.hear("/dev/");
         assert_eq!(next.end().1, 0);
         assert_eq!(pty.modes(), next.modes());
         drop((pty, next));
-        host.same_soon();
+        host.same_after(way);
     }
-    host.same();
+    host.same_after(way);
 }
 
-#[test]
-fn two_terminals_at_once() {
+fn two_terminals_at_once(way: Way) {
     let host = Host::before();
-    let [mut a, mut b] = [shell(&["-h", "one"]), shell(&["-h", "two"])];
+    let [mut a, mut b] = [shell(way, &["-h", "one"]), shell(way, &["-h", "two"])];
     a.enter("echo I am $(hostname)\n");
     b.enter("echo I am $(hostname)\n");
     a.hear("I am one\r\n");
@@ -653,5 +670,5 @@ fn two_terminals_at_once() {
         assert_eq!(pty.end().1, 0);
     }
     drop((a, b));
-    host.same();
+    host.same_after(way);
 }
