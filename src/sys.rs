@@ -375,6 +375,23 @@ pub fn pidfd_signal(pidfd: BorrowedFd, signal: i32) -> io::Result<()> {
     check(unsafe { syscall4(k::__NR_pidfd_send_signal as usize, at(pidfd), signal as usize, 0, 0) }).map(drop)
 }
 
+/// How a process ended that was not our child, once its pidfd is readable. `ioctl(2)`, `PIDFD_GET_INFO` with
+/// `PIDFD_INFO_EXIT`, Linux 6.15 (include/uapi/linux/pidfd.h). None where the kernel does not tell.
+pub fn pidfd_ended(pidfd: BorrowedFd) -> Option<Ended> {
+    /// `_IOWR(0xFF, 11, struct pidfd_info)` in its first form, 64 bytes.
+    const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    // mask, cgroupid, eleven ids of 32 bits, exit_code.
+    let mut info = [0u64; 8];
+    info[0] = PIDFD_INFO_EXIT;
+    ioctl(pidfd, PIDFD_GET_INFO, info.as_mut_ptr() as usize).ok()?;
+    if info[0] & PIDFD_INFO_EXIT == 0 {
+        return None;
+    }
+    let status = (info[7] >> 32) as u32;
+    Some(if status & 0x7f == 0 { Ended::Code((status >> 8) as u8) } else { Ended::Signal((status & 0x7f) as u8) })
+}
+
 /// `kill(2)`.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: no pointers.

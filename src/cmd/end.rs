@@ -51,12 +51,17 @@ pub fn stop(words: &[OsString]) -> Result<u8> {
     })
 }
 
-/// `ctr kill`: a signal, and no more.
+/// `ctr kill`: a signal; the one that ends it also means that it shall not come back.
 pub fn kill(words: &[OsString]) -> Result<u8> {
     let Some((asked, operands)) = super::read::<Kill>("kill", words)? else { return Ok(0) };
     let signal = asked.signal.as_deref().map_or(Ok(libc::SIGKILL), |text| signals::parse(text, "-s"))?;
     super::each("kill", &operands, |_, found| {
         let (process, pid) = found.process()?;
+        // Who kills a container does not want it back, as Docker has it.
+        let own = Wish { time: None, signal: None };
+        if signal == libc::SIGKILL || signal == own.of(&found)?.signal {
+            halt::down(&found)?;
+        }
         sys::pidfd_signal(std::os::fd::AsFd::as_fd(&process), signal)
             .doing(format_args!("send {} to {}", signals::name(signal), found.name), pid)?;
         if signal == libc::SIGKILL {

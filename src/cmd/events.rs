@@ -48,6 +48,15 @@ impl Event {
         Some(Event { time, action, id, name, attributes: words.filter_map(pair).collect() })
     }
 
+    /// What happened, as Docker calls it.
+    fn action(&self) -> String {
+        let status = self.attributes.iter().find(|(key, _)| key == "status");
+        match status {
+            Some((_, status)) if self.action == "health_status" => format!("health_status: {status}"),
+            _ => self.action.clone(),
+        }
+    }
+
     fn value(&self) -> Value {
         let text = |text: &str| Value::Text(text.to_owned());
         let root = self.attributes.iter().find(|(key, _)| key == "root").map_or("", |(_, value)| value.as_str());
@@ -56,11 +65,11 @@ impl Event {
         attributes.extend(others.map(|(key, value)| (key.clone(), text(value))));
         let nanoseconds = self.time.since(clock::Time::new(0, 0).unwrap_or(self.time));
         Value::map([
-            ("status", text(&self.action)),
+            ("status", self.action().into()),
             ("id", text(&self.id)),
             ("from", text(root)),
             ("Type", text("container")),
-            ("Action", text(&self.action)),
+            ("Action", self.action().into()),
             ("Actor", Value::map([("ID", text(&self.id)), ("Attributes", Value::Map(attributes))])),
             ("scope", text("local")),
             ("time", (nanoseconds / 1_000_000_000).into()),
@@ -72,7 +81,7 @@ impl Event {
         let mut pairs: Vec<String> = self.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
         pairs.push(format!("name={}", self.name));
         pairs.sort();
-        format!("{} container {} {} ({})", self.time, self.action, self.id, pairs.join(", "))
+        format!("{} container {} {} ({})", self.time, self.action(), self.id, pairs.join(", "))
     }
 
     fn matches(&self, filters: &Filters) -> bool {

@@ -22,7 +22,11 @@ pub fn start(words: &[OsString]) -> Result<u8> {
         return attached(&asked, &operands);
     }
     super::each("start", &operands, |state, found| {
-        if found.held || found.is_running() {
+        if found.status == Status::Paused {
+            return Err(Error::usage(format_args!("{} is paused", found.name))
+                .hint(Some(format!("ctr unpause {}", found.name))));
+        }
+        if found.is_alive() {
             // As Docker has it: what runs is started.
             return Ok(Some(found.name));
         }
@@ -62,7 +66,7 @@ fn attached(asked: &Start, operands: &[OsString]) -> Result<u8> {
     let keys = asked.detach_keys.as_deref().map_or(Ok(client::KEYS.to_vec()), client::keys)?;
     let state = State::open()?;
     let found = state.find(word)?;
-    if found.held || found.is_running() {
+    if found.is_alive() {
         return Err(Error::usage(format_args!("{} runs already", found.name))
             .hint(Some(format!("ctr attach {}", found.name))));
     }

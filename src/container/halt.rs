@@ -68,7 +68,7 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
 }
 
 /// Tells the supervisor, if there is one that can be told, that this is the end.
-fn down(found: &Found) -> Result<Option<OwnedFd>> {
+pub fn down(found: &Found) -> Result<Option<OwnedFd>> {
     let dir = found.dir()?;
     let socket = match control::connect(dir.as_fd()) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),

@@ -566,6 +566,8 @@ impl State {
 
     /// The container with this name, id, or beginning of an id that only one has.
     pub fn find(&self, word: &OsStr) -> Result<Found> {
+        // Docker shows names with a slash in inspect, and scripts pass that on.
+        let word = word.as_bytes().strip_prefix(b"/").map_or(word, OsStr::from_bytes);
         let shown = word.to_string_lossy().into_owned();
         let missing = || Error::usage(format_args!("no container {shown:?}: ctr ps -a lists them"));
         let is_id = shown.len() <= 64 && !shown.is_empty() && shown.bytes().all(|b| b.is_ascii_hexdigit());
@@ -785,8 +787,9 @@ impl Tree {
 fn status(record: &Record, held: bool, frozen: &dyn Fn(&Record) -> bool) -> Status {
     match record.get("state") {
         Some("created") | None => Status::Created,
-        Some("restarting") if held => Status::Restarting,
-        Some("running") => {
+        Some("restarting" | "starting") if held => Status::Restarting,
+        // Its supervisor was killed before it could write that it runs.
+        Some("running" | "starting") => {
             // A supervisor that lives has written what is; for a container without one the kernel is asked.
             let lives = if held { true } else { record.process().is_some() };
             match lives {

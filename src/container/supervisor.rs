@@ -274,6 +274,8 @@ struct Supervisor {
     input_ended: bool,
     /// It shall not be started again.
     down: bool,
+    /// Because somebody said so (`ctr stop`): not even after a reboot, if it minds that.
+    stopped: bool,
     /// Somebody asked for its end: when it will be killed.
     deadline: Option<u64>,
     check: Check,
@@ -305,6 +307,7 @@ impl Supervisor {
             input: Vec::new(),
             input_ended: false,
             down: false,
+            stopped: false,
             deadline: None,
             check: Check::default(),
             began: 0,
@@ -545,7 +548,8 @@ impl Supervisor {
         for key in ["exit", "signal", "oom", "finished", "lost", "stopped", "error", "health", "dropped"] {
             record.unset(key);
         }
-        record.set("state", "running");
+        // Not yet: until it is the user's program it shares our memory, and must not be frozen.
+        record.set("state", "starting");
         record.set("supervisor", std::process::id().to_string());
         record.set("started", clock::now().to_string());
         if self.job.care.health.is_some() {
@@ -564,6 +568,8 @@ impl Supervisor {
         };
         let born = spawn::birth(&spec, facts, trace, &beside)?;
         self.job.record = written.into_inner();
+        self.job.record.set("state", "running");
+        self.save();
         Ok(born)
     }
 
@@ -856,7 +862,7 @@ impl Supervisor {
             }
             ask::DETACH => (client.owner, client.gone) = (false, true),
             ask::DOWN => {
-                self.down = true;
+                (self.down, self.stopped) = (true, true);
                 client.waits = true;
                 let _ = control::send(client.socket.as_fd(), tell::NOTED, &[]);
             }
@@ -1051,7 +1057,7 @@ impl Supervisor {
     fn finish(mut self, code: u8) -> ! {
         self.job.record.set("state", "exited");
         self.job.record.unset("supervisor");
-        if self.down {
+        if self.stopped {
             self.job.record.set("stopped", "yes");
             self.note("stop", &[]);
         }

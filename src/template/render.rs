@@ -239,6 +239,12 @@ fn field<'a>(value: Seen<'a>, name: &str, header: bool) -> std::result::Result<S
         (None, Some((only, _)), None) => Some(only),
         _ => None,
     };
+    // Our own maps have names that begin with a capital letter, all of them. Others, labels say, have the keys that they have,
+    // and one that is missing is empty, as Docker has it.
+    let free = entries.iter().any(|(key, _)| !key.starts_with(|c: char| c.is_ascii_uppercase()));
+    if position.is_none() && (free || entries.is_empty()) {
+        return Ok(Cow::Owned(Value::Null));
+    }
     let Some(position) = position else {
         let keys = || entries.iter().map(|(key, _)| key.as_str());
         let mut what = format!("unknown field .{name}");
