@@ -376,7 +376,8 @@ pub fn pidfd_signal(pidfd: BorrowedFd, signal: i32) -> io::Result<()> {
 }
 
 /// How a process ended that was not our child, once its pidfd is readable. `ioctl(2)`, `PIDFD_GET_INFO` with
-/// `PIDFD_INFO_EXIT`, Linux 6.15 (include/uapi/linux/pidfd.h). None where the kernel does not tell.
+/// `PIDFD_INFO_EXIT`, Linux 6.15 (include/uapi/linux/pidfd.h). None where the kernel does not tell, or not yet: only when its
+/// parent has waited for it.
 pub fn pidfd_ended(pidfd: BorrowedFd) -> Option<Ended> {
     /// `_IOWR(0xFF, 11, struct pidfd_info)` in its first form, 64 bytes.
     const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
@@ -389,7 +390,9 @@ pub fn pidfd_ended(pidfd: BorrowedFd) -> Option<Ended> {
         return None;
     }
     let status = (info[7] >> 32) as u32;
-    Some(if status & 0x7f == 0 { Ended::Code((status >> 8) as u8) } else { Ended::Signal((status & 0x7f) as u8) })
+    // As wait(2) packs it.
+    let signal = (status & 0x7f) as u8;
+    Some(if signal == 0 { Ended::Code((status >> 8) as u8) } else { Ended::Signal(signal) })
 }
 
 /// `kill(2)`.

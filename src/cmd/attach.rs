@@ -102,8 +102,11 @@ fn until_its_end(state: &State, found: &Found) -> Result<u8> {
         let mut wanted = [sys::PollFd { fd, events: libc::POLLIN, revents: 0 }];
         sys::poll(&mut wanted, -1).doing(format_args!("wait for {}", found.name), "poll")?;
         // until 6.15: nobody tells those who are not its parent.
-        if let Some(ended) = sys::pidfd_ended(process.as_fd()) {
-            return Ok(ended.code());
+        for _ in 0..100 {
+            if let Some(ended) = sys::pidfd_ended(process.as_fd()) {
+                return Ok(ended.code());
+            }
+            let _ = sys::poll(&mut [], 1);
         }
     }
     // What is to be written down about it may take a moment.
