@@ -312,3 +312,5 @@ if [ -n "$quick" ]; then
 	[ -z "$bad" ] || exit 1
 	say "ok: $count syscalls (at most $max_syscalls), $bytes bytes (at most $max_bytes)"
 fi
+
+. "$here/bench/life.sh"

@@ -106,41 +106,43 @@ fn run(words: &[OsString]) -> Result<u8> {
         return Err(Error::usage("say what to do, for example: ctr run -it host sh"));
     };
     let rest = words.get(2..).unwrap_or_default();
-    match verb.to_str() {
-        Some("--help" | "-h" | "help") => cmd::print(&cli::overview()).map(|()| 0),
+    // By pointer: all verbs put into one function would share one frame, as large as all of theirs, and a supervisor lives in it.
+    let act: fn(&[OsString]) -> Result<u8> = match verb.to_str() {
+        Some("--help" | "-h" | "help") => return cmd::print(&cli::overview()).map(|()| 0),
         Some("--version" | "-v" | "version") => {
-            cmd::print(concat!("ctr ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| 0)
+            return cmd::print(concat!("ctr ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| 0);
         }
-        Some("run") => cmd::run::run(rest),
-        Some("create") => cmd::run::create(rest),
-        Some("start") => cmd::start::start(rest),
-        Some("restart") => cmd::start::restart(rest),
-        Some("stop") => cmd::end::stop(rest),
-        Some("kill") => cmd::end::kill(rest),
-        Some("rm") => cmd::end::rm(rest),
-        Some("rename") => cmd::end::rename(rest),
-        Some("pause") => cmd::pause::pause(rest),
-        Some("unpause") => cmd::pause::unpause(rest),
-        Some("attach") => cmd::attach::attach(rest),
-        Some("wait") => cmd::attach::wait(rest),
-        Some("exec") => cmd::exec::exec(rest, words),
-        Some("ps") => cmd::ps::ps(rest),
-        Some("prune") => cmd::ps::prune(rest),
-        Some("inspect") => cmd::inspect::inspect(rest),
-        Some("info") => cmd::inspect::info(rest),
-        Some("top") => cmd::top::top(rest),
-        Some("logs") => cmd::logs::logs(rest),
-        Some("cp") => cmd::cp::cp(rest),
-        Some("events") => cmd::events::events(rest),
-        Some("doctor") => cmd::doctor::run(rest),
-        Some("completion") => cmd::completion::run(rest),
+        Some("run") => cmd::run::run,
+        Some("create") => cmd::run::create,
+        Some("start") => cmd::start::start,
+        Some("restart") => cmd::start::restart,
+        Some("stop") => cmd::end::stop,
+        Some("kill") => cmd::end::kill,
+        Some("rm") => cmd::end::rm,
+        Some("rename") => cmd::end::rename,
+        Some("pause") => cmd::pause::pause,
+        Some("unpause") => cmd::pause::unpause,
+        Some("attach") => cmd::attach::attach,
+        Some("wait") => cmd::attach::wait,
+        Some("ps") => cmd::ps::ps,
+        Some("prune") => cmd::ps::prune,
+        Some("inspect") => cmd::inspect::inspect,
+        Some("info") => cmd::inspect::info,
+        Some("top") => cmd::top::top,
+        Some("logs") => cmd::logs::logs,
+        Some("cp") => cmd::cp::cp,
+        Some("events") => cmd::events::events,
+        Some("doctor") => cmd::doctor::run,
+        Some("completion") => cmd::completion::run,
+        Some("exec") => return cmd::exec::exec(rest, words),
         _ => {
             let verb = verb.to_string_lossy();
             let near = words::nearest(&verb, cli::VERBS.iter().map(|verb| verb.name));
             let advice = near.map_or(String::from("see ctr --help"), |near| format!("did you mean {near}?"));
-            Err(Error::usage(format_args!("unknown verb {verb:?}: {advice}")))
+            return Err(Error::usage(format_args!("unknown verb {verb:?}: {advice}")));
         }
-    }
+    };
+    act(rest)
 }
 
 fn init(command: &[OsString]) -> Result<u8> {

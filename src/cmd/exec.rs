@@ -15,6 +15,7 @@ use crate::error::{Doing, Error, Result};
 use crate::{sys, tty};
 
 /// The verb. `all` are the words of the whole command line, to execute ourselves again with.
+#[inline(never)]
 pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     let Some((asked, mut operands)) = super::read::<Exec>("exec", words)? else { return Ok(0) };
     if operands.is_empty() {
@@ -40,10 +41,11 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     if asked.tty {
         streams::check_terminal(asked.interactive)?;
     }
+    // Before anything else is done: it would be done twice.
+    enter::seal(all)?;
     let state = State::open()?;
     let found = state.find(&word)?;
     found.process()?;
-    enter::seal(all)?;
 
     let (made_with, with_operands) = asked::recall(&found.record)?;
     let own = asked::spec(&made_with, with_operands)?;

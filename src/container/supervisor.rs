@@ -281,6 +281,8 @@ struct Supervisor {
     check: Check,
     began: u64,
     reported: bool,
+    /// The record is on the disk.
+    synced: bool,
 }
 
 /// A process that has ended.
@@ -312,6 +314,7 @@ impl Supervisor {
             check: Check::default(),
             began: 0,
             reported: false,
+            synced: false,
         }
     }
 
@@ -416,10 +419,6 @@ impl Supervisor {
             if client.gone {
                 self.clients.clear();
             }
-        }
-        // Off everybody's way: what was said to exist shall exist after a power cut too.
-        if let Ok(file) = sys::openat(self.job.entry.dir(), c"record", k::O_RDONLY, 0) {
-            let _ = sys::sync(file.as_fd());
         }
     }
 
@@ -577,7 +576,10 @@ impl Supervisor {
     fn attend(&mut self, born: &Born, ends: &mut Ends, group: &Group) -> Ended {
         loop {
             let mut wanted = self.wanted(Some(born), ends);
-            let found = Supervisor::sleep(&mut wanted, self.patience());
+            let found = {
+                let patience = self.patience();
+                self.sleep(&mut wanted, patience)
+            };
             if found.is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {
                 // Out of memory, perhaps: try again in a moment rather than lose the container.
                 let _ = sys::poll(&mut [], 100);
@@ -592,15 +594,22 @@ impl Supervisor {
         }
     }
 
-    /// Waits; and when nothing has happened for a moment, lets go of the memory that only the awake need.
-    fn sleep(wanted: &mut [PollFd], patience: i32) -> io::Result<usize> {
-        if !(0..=MOMENT).contains(&patience) {
-            match sys::poll(wanted, MOMENT)? {
-                0 => return sys::sleep_lightly(wanted, if patience < 0 { -1 } else { patience - MOMENT }),
-                found => return Ok(found),
-            }
+    /// Waits; and when nothing has happened for a moment, does what can wait, and lets go of the memory that only the awake
+    /// need.
+    fn sleep(&mut self, wanted: &mut [PollFd], patience: i32) -> io::Result<usize> {
+        if (0..=MOMENT).contains(&patience) {
+            return sys::poll(wanted, patience);
         }
-        sys::poll(wanted, patience)
+        match sys::poll(wanted, MOMENT)? {
+            0 => {}
+            found => return Ok(found),
+        }
+        if !std::mem::replace(&mut self.synced, true) {
+            // What was said to exist shall exist after a power cut too.
+            let record = sys::openat(self.job.entry.dir(), c"record", k::O_RDONLY, 0);
+            let _ = record.and_then(|file| sys::sync(file.as_fd()));
+        }
+        sys::sleep_lightly(wanted, if patience < 0 { -1 } else { patience - MOMENT })
     }
 
     /// Between two runs. False if there shall not be another one.
