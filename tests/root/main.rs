@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod hostile;
 mod kills;
+mod lifecycle;
 mod options;
 mod readme;
 mod rootless;
