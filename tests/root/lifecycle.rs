@@ -788,7 +788,7 @@ fn restart_policies() {
     until("the next run", || (![0, first].contains(&p.pid("on"))).then_some(()));
     p.ok(&["rm", "-f", "on"]);
     let b = busybox();
-    for bad in ["sometimes", "on-failure:-1", "on-failure:x", "always:3", ""] {
+    for bad in ["sometimes", "on-failure:-1", "on-failure:x", "always:3"] {
         p.bad(&["run", "-d", &format!("--restart={bad}"), b, "true"], &["--restart"]);
     }
     p.bad(&["run", "-d", "--rm", "--restart=always", b, "true"], &["--rm", "--restart"]);
@@ -910,12 +910,16 @@ fn after_a_reboot() {
     p.go("ended", &["--restart", "on-failure"], "echo x >/kept");
     p.becomes("ended", "exited 0");
     p.ok(&["exec", "plain", "touch", "/kept"]);
+    p.go("loops", &["--restart", "always"], "exit 1");
+    until("a long pause", || {
+        (p.field("loops", "{{.RestartCount}} {{.State.Status}}") == "4 restarting").then_some(())
+    });
     let strangers: Vec<_> = ["plain", "ever"].map(|name| p.pid(name)).into();
     reboot(&p);
     // What ran is listed as what it is: no more.
     assert_eq!(p.names(&[]), [""; 0]);
-    assert_eq!(p.names(&["-a"]).len(), 9);
-    for name in ["plain", "ever", "mine", "failed"] {
+    assert_eq!(p.names(&["-a"]).len(), 10);
+    for name in ["plain", "ever", "mine", "failed", "loops"] {
         let status = p.ok(&["ps", "-a", "--filter", &format!("name=^{name}$"), "--format", "{{.Status}} {{.State}}"]);
         assert!(status.starts_with("Exited (") && status.ends_with(" exited\n"), "{name}: {status}");
         assert_eq!(p.field(name, "{{.State.Running}} {{.State.Pid}}"), "false 0");
@@ -925,7 +929,7 @@ fn after_a_reboot() {
     // Those that asked for it come back; the others are as they were.
     let done = p.ctr(&["start", "--restart-policy"]).code(0);
     let came: BTreeSet<_> = done.out.lines().collect();
-    assert_eq!(came, BTreeSet::from(["ever", "stopped-ever", "mine", "failed"]), "{done:?}");
+    assert_eq!(came, BTreeSet::from(["ever", "stopped-ever", "mine", "failed", "loops"]), "{done:?}");
     assert_eq!(p.names(&[]).into_iter().collect::<BTreeSet<_>>(), came.iter().map(|n| n.to_string()).collect());
     assert_eq!(
         [p.how("stopped-mine"), p.how("stopped-failed"), p.how("ended"), p.how("made")],
@@ -942,6 +946,24 @@ fn after_a_reboot() {
         p.ok(&["rm", "-f", &name]);
         until("its cgroups to be gone", || groups(&id).is_empty().then_some(()));
     }
+    p.end();
+}
+
+/// SIGTERM for everybody is how a machine goes down: nobody wished that they stay away.
+#[test]
+fn the_machine_goes_down_in_order() {
+    let p = Place::own("shutdown");
+    for (name, policy) in [("ever", "always"), ("mine", "unless-stopped"), ("plain", "no")] {
+        p.polite(name, &["--restart", policy]);
+        signal(p.field(name, "{{.Supervisor.Pid}}").parse().unwrap(), libc::SIGTERM);
+        // Each had the time to end well, and was not started again.
+        until("its supervisor's end", || (p.field(name, "{{.Supervisor.Alive}}") == "false").then_some(()));
+        assert_eq!(p.how(name), "exited 3", "{name}");
+    }
+    reboot(&p);
+    let came = p.ok(&["start", "--restart-policy"]);
+    assert_eq!(came.lines().collect::<BTreeSet<_>>(), BTreeSet::from(["ever", "mine"]));
+    p.ok(&["rm", "-f", "ever", "mine", "plain"]);
     p.end();
 }
 
@@ -1036,7 +1058,7 @@ fn health_checks() {
     }
     let events: Vec<_> =
         p.events("h").into_iter().map(|(_, what)| what).filter(|w| w.starts_with("health")).collect();
-    assert_eq!(events, ["health_status: unhealthy", "health_status: healthy"]);
+    assert_eq!(events, ["health_status: unhealthy", "health_status: healthy", "health_status: healthy"]);
     p.end();
 }
 
@@ -1207,7 +1229,7 @@ fn inspect_says_everything() {
         ("{{.Config.StopSignal}} {{.Config.StopTimeout}}", "INT 4"),
         ("{{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}}", "on-failure:3"),
         ("{{.HostConfig.Init}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.AutoRemove}}", "true true false"),
-        ("{{range .Mounts}}{{.Destination}} {{.RW}};{{end}}", "/v false;"),
+        ("{{range .Mounts}}{{if eq .Type \"bind\"}}{{.Destination}} {{.RW}};{{end}}{{end}}", "/v false;"),
         ("{{.State.Status}} {{.State.Running}} {{.State.ExitCode}}", "running true 0"),
         ("{{if gt .State.Pid 0}}lives{{else}}dead{{end}}", "lives"),
         ("{{.Image}}", busybox()),
@@ -1333,7 +1355,7 @@ fn events_tell_what_happens() {
         "-f",
         "event=die",
         "-f",
-        "container=e",
+        "container=my-e",
         "--format",
         "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}",
     ]));
@@ -1347,21 +1369,21 @@ fn events_tell_what_happens() {
         });
     }
     std::thread::sleep(Duration::from_millis(50));
-    let id = p.ok(&["create", "--name", "e", "-l", "app=my shop", busybox(), "sh", "-c", POLITE]);
+    let id = p.ok(&["create", "--name", "my-e", "-l", "app=my shop", busybox(), "sh", "-c", POLITE]);
     let id = id.trim_end();
-    p.ok(&["start", "e"]);
-    p.catches("e", libc::SIGTERM);
-    p.ok(&["pause", "e"]);
-    p.ok(&["unpause", "e"]);
-    p.ok(&["rename", "e", "f"]);
-    p.ok(&["rename", "f", "e"]);
-    p.ok(&["kill", "-s", "WINCH", "e"]);
-    p.ok(&["stop", "e"]);
-    p.ok(&["rm", "e"]);
+    p.ok(&["start", "my-e"]);
+    p.catches("my-e", libc::SIGTERM);
+    p.ok(&["pause", "my-e"]);
+    p.ok(&["unpause", "my-e"]);
+    p.ok(&["rename", "my-e", "f"]);
+    p.ok(&["rename", "f", "my-e"]);
+    p.ok(&["kill", "-s", "WINCH", "my-e"]);
+    p.ok(&["stop", "my-e"]);
+    p.ok(&["rm", "my-e"]);
     for what in ["create", "start", "pause", "unpause", "rename", "rename", "kill", "die", "stop", "destroy"] {
         let line = lines.line();
         let rest = line.split_once(' ').unwrap().1;
-        let name = if what == "rename" && !line.contains("oldName=f") { "f" } else { "e" };
+        let name = if what == "rename" && !line.contains("oldName=f") { "f" } else { "my-e" };
         assert!(line.starts_with("20") && rest.starts_with(&format!("container {what} {id} (")), "{what}: {line}");
         assert!(line.contains(&format!("name={name}")) && line.contains("app=my shop"), "{what}: {line}");
         let line = json.line();
@@ -1378,7 +1400,7 @@ fn events_tell_what_happens() {
             assert!(line.contains("\"exitCode\":\"3\""), "{line}");
         }
     }
-    assert_eq!(some.line(), "die e 3");
+    assert_eq!(some.line(), "die my-e 3");
     // Those that end with their `ctr run --rm` as well.
     within(&mut ctr(["run", "--name", "brief", busybox(), "true"])).code(0);
     assert!(lines.line().contains(" container start "));
@@ -1388,7 +1410,7 @@ fn events_tell_what_happens() {
         live.done().code(143);
     }
     // What was, of one container, until now.
-    let what: Vec<_> = p.events("e").into_iter().map(|(_, what)| what).collect();
+    let what: Vec<_> = p.events("my-e").into_iter().map(|(_, what)| what).collect();
     assert!(what.ends_with(&["stop".to_owned(), "destroy".to_owned()]), "{what:?}");
     // --until ends it; a reader that goes, too.
     assert_eq!(p.ok(&["events", "--until", "0s"]), "");
@@ -1402,6 +1424,25 @@ fn events_tell_what_happens() {
     ] {
         p.bad(bad, &[says]);
     }
+    p.end();
+}
+
+#[test]
+fn a_missing_key_of_a_map_is_no_error() {
+    let p = Place::new();
+    p.go("m", &["-l", "app=shop"], "exit 3");
+    p.becomes("m", "exited 3");
+    for template in ["{{index .Config.Labels \"nosuch\"}}", "{{.Config.Labels.nosuch}}"] {
+        let said = p.field("m", template);
+        assert!(["", "<no value>"].contains(&said.as_str()), "{template}: {said}");
+    }
+    assert_eq!(p.field("m", "{{.Config.Labels.app}}"), "shop");
+    assert_eq!(p.ok(&["ps", "-a", "--format", "{{.Label \"nosuch\"}};"]), ";\n");
+    let template = "{{.Action}} {{.Actor.Attributes.exitCode}}";
+    let out = p.ok(&["events", "--since", "1h", "--until", "0s", "-f", "container=m", "--format", template]);
+    let out = out.replace("<no value>", "");
+    assert_eq!(out, "create \nstart \ndie 3\n");
+    p.ok(&["rm", "m"]);
     p.end();
 }
 
@@ -1452,6 +1493,7 @@ fn many_commands_at_once_do_not_get_in_each_others_way() {
             })
             .collect();
         for (verb, live) in all {
+            eprintln!("round {round}: {verb}");
             let done = live.done();
             assert!([0, 125].contains(&done.code), "{verb}: {done:?}");
             assert!(
