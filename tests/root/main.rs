@@ -10,6 +10,7 @@ mod exec;
 mod faults;
 mod hostile;
 mod kills;
+mod lifecycle;
 mod options;
 mod readme;
 mod rootless;

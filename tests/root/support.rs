@@ -265,6 +265,15 @@ impl Host {
     }
 }
 
+/// A test that fails takes its containers away, so that the next one does not fail as well.
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = plain(["rm", "-f"]).args(self.kept()).output();
+        }
+    }
+}
+
 /// Where what lives until the next boot is kept.
 pub fn state() -> PathBuf {
     std::env::var_os("CTR_STATE").map_or_else(|| PathBuf::from("/run/ctr"), PathBuf::from)
