@@ -240,12 +240,19 @@ fn stock() -> Vec<(&'static str, BTreeSet<String>)> {
     vec![
         ("mounts", mounts),
         ("links", links),
-        ("cgroups", tree(Path::new("/sys/fs/cgroup"))),
+        ("cgroups", cgroups()),
         ("containers", tree(&state.join("containers"))),
         ("lasting containers", tree(&lasting.join("containers"))),
         ("layers in memory", tree(&state.join("layers"))),
         ("processes of containers", others()),
     ]
+}
+
+/// The control groups; if we are in one of our own, those in it: others may be at work on this machine.
+fn cgroups() -> BTreeSet<String> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().filter_map(|l| l.splitn(3, ':').nth(2)).max_by_key(|path| path.len()).unwrap_or("/");
+    tree(Path::new("/sys/fs/cgroup")).into_iter().filter(|path| own == "/" || path.contains(own)).collect()
 }
 
 /// Every directory below a path.
