@@ -11,6 +11,7 @@ mod exec;
 mod faults;
 mod hostile;
 mod kills;
+mod logs;
 mod options;
 mod readme;
 mod rootless;
