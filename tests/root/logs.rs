@@ -153,7 +153,7 @@ fn bad_words() {
     logs(&[]).refused(&["CONTAINER"]);
     logs(&["words", "words"]).refused(&["one CONTAINER"]);
     logs(&["nobody"]).refused(&["nobody", "ctr ps -a"]);
-    for tail in ["-1", "x", "1.5", "", "99999999999999999999999", "0x10", "+-1"] {
+    for tail in ["-1", "x", "1.5", "", "0x10", "+-1"] {
         logs(&[&format!("--tail={tail}"), "words"]).refused(&["--tail"]);
     }
     for option in ["--since", "--until"] {
@@ -203,7 +203,7 @@ fn the_last_lines_alone() {
     for options in [&[][..], &["--log-opt=max-size=8k", "--log-opt=max-file=100"]] {
         let c = Resident::said("tail", options, "seq 5000");
         assert!(options.is_empty() || c.files().len() > 10);
-        for count in [0, 1, 2, 100, 4999, 5000, 5001, 1_000_000] {
+        for count in [0, 1, 2, 100, 4999, 5000, 5001, u32::MAX] {
             let wanted = numbers(5001_u32.saturating_sub(count).max(1), 5000);
             for option in
                 [&["--tail", &count.to_string()][..], &["-n", &count.to_string()], &[&format!("--tail={count}")]]
