@@ -39,11 +39,12 @@ static void write_to(int fd, const char *how) {
 }
 
 int main(int argc, char **argv) {
-    struct stat own, at;
+    struct stat own, self, at;
     char path[PATH_MAX];
     (void)argc;
     setvbuf(stdout, NULL, _IOLBF, 0);
     stat("/bin/busybox", &own);
+    stat("/proc/self/exe", &self);
     printf("up\n");
     for (int last = 0;; rounds++) {
         last = access("/tmp/enough", F_OK) == 0;
@@ -56,7 +57,8 @@ int main(int argc, char **argv) {
             int fd = open(path, O_RDONLY | O_CLOEXEC);
             if (fd < 0 && (errno == EACCES || errno == EPERM))
                 denied++;
-            if (fd >= 0 && fstat(fd, &at) == 0 && at.st_dev != own.st_dev) {
+            if (fd >= 0 && fstat(fd, &at) == 0 && !(at.st_dev == own.st_dev && at.st_ino == own.st_ino) &&
+                !(at.st_dev == self.st_dev && at.st_ino == self.st_ino)) {
                 int known = 0;
                 for (int i = 0; i < number; i++)
                     known |= kept[i].dev == at.st_dev && kept[i].ino == at.st_ino;

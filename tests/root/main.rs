@@ -4,6 +4,7 @@
 //! ([`support::Host`]): mounts, links, cgroups, processes, ctr's files. Run by scripts/check, one test at a time.
 #![allow(missing_docs, dead_code, unused_imports, clippy::all, clippy::pedantic)] // tests are read, not built upon
 
+mod attach;
 mod debian;
 mod errors;
 mod exec;
@@ -11,6 +12,7 @@ mod faults;
 mod hostile;
 mod kills;
 mod lifecycle;
+mod logs;
 mod options;
 mod readme;
 mod rootless;
