@@ -175,7 +175,7 @@ pub fn care(asked: &Run) -> Result<Care> {
     if care.remove && care.restart != spec::Restart::No {
         return Err(Error::usage("--rm and --restart: a container that comes back is not removed; choose one"));
     }
-    for text in &asked.log_opt {
+    for text in asked.log_opt.iter().flat_map(|text| text.split(',')) {
         spec::log_opt(text, &mut care)?;
     }
     for text in &asked.label {

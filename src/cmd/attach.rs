@@ -55,7 +55,7 @@ pub fn attach(words: &[OsString]) -> Result<u8> {
     control::send(socket.as_fd(), ask::ATTACH, &[if input { control::INPUT } else { 0 }])
         .doing(format_args!("attach to {}", found.name), "control")?;
     let first = (found.record.get("--pid") != Some("host")).then_some(pid);
-    let session = Session { socket, name: &found.name, first, terminal, input, proxy, keys };
+    let session = Session { socket, name: &found.name, first, terminal, input, proxy, owner: false, keys };
     session.run(&signals).map(|outcome| match outcome {
         client::Outcome::Unheard => 0,
         outcome => super::run::told(outcome),
@@ -96,7 +96,7 @@ fn until_its_end(state: &State, found: &Found) -> Result<u8> {
                 return Ok(message[1]);
             }
         }
-    } else if let Some((process, _)) = found.record.process() {
+    } else if let Some((process, _)) = found.living() {
         // Nobody looks after it, or its ctr run does: its end can be seen, not how it was.
         let fd = std::os::fd::AsRawFd::as_raw_fd(&process);
         let mut wanted = [sys::PollFd { fd, events: libc::POLLIN, revents: 0 }];

@@ -52,7 +52,7 @@ pub fn logs(words: &[OsString]) -> Result<u8> {
 fn until_its_end(found: &Found) -> Option<OwnedFd> {
     let supervisor =
         found.record.number("supervisor").filter(|_| found.held).and_then(|pid| sys::pidfd_open(pid).ok());
-    supervisor.or_else(|| found.record.process().map(|(process, _)| process))
+    supervisor.or_else(|| found.living().map(|(process, _)| process))
 }
 
 /// Whether there may be more to come.

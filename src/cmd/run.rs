@@ -79,7 +79,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     let launched = start(job, Some(control::OWNER | if input { control::INPUT } else { 0 }), &files)?;
     let Some(socket) = launched.client else { return Ok(0) };
     let first = own.then_some(launched.pid);
-    let session = Session { socket, name: &name, first, terminal, input, proxy: true, keys };
+    let session = Session { socket, name: &name, first, terminal, input, proxy: true, owner: true, keys };
     let outcome = session.run(&signals)?;
     Ok(told(outcome))
 }
@@ -91,6 +91,7 @@ pub fn told(outcome: Outcome) -> u8 {
         Outcome::Detached => 0,
         // As who writes to a pipe that nobody reads.
         Outcome::Unheard => 128 + libc::SIGPIPE as u8,
+        Outcome::Signalled(signal) => 128 + signal as u8,
     }
 }
 

@@ -80,7 +80,7 @@ fn attached(asked: &Start, operands: &[OsString]) -> Result<u8> {
     let launched = launch(&state, &found, Some(flags))?;
     let Some(socket) = launched.client else { return Ok(0) };
     let first = (found.record.get("--pid") != Some("host")).then_some(launched.pid);
-    let session = Session { socket, name: &found.name, first, terminal, input, proxy: true, keys };
+    let session = Session { socket, name: &found.name, first, terminal, input, proxy: true, owner: false, keys };
     session.run(&signals).map(super::run::told)
 }
 

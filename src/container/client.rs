@@ -24,8 +24,10 @@ pub struct Session<'a> {
     pub terminal: bool,
     /// Our standard input goes there.
     pub input: bool,
-    /// Signals are passed on.
+    /// Signals are passed on. Otherwise those that end a program end this one, and the container goes on.
     pub proxy: bool,
+    /// It is the container's `ctr run`: what happens to our terminal happens to it.
+    pub owner: bool,
     /// The keys that leave it.
     pub keys: Vec<u8>,
 }
@@ -39,6 +41,8 @@ pub enum Outcome {
     Detached,
     /// Nobody reads our standard output any more.
     Unheard,
+    /// We were ended by this signal, and it goes on.
+    Signalled(i32),
 }
 
 /// `--detach-keys`: names of keys separated by commas: one letter, or ctrl- and a letter or one of `@[\]^_`.
@@ -152,6 +156,13 @@ impl Session<'_> {
             }
             if wanted[0].revents != 0 {
                 while let Ok(Some(arrived)) = sys::next_signal(signals.as_fd()) {
+                    // A guest whose terminal goes away leaves the others theirs.
+                    let own = !self.proxy || (arrived.signal == libc::SIGHUP && self.terminal && !self.owner);
+                    let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].contains(&arrived.signal);
+                    if own && ends {
+                        let _ = control::send(socket, ask::DETACH, &[]);
+                        return Ok(Outcome::Signalled(arrived.signal));
+                    }
                     self.signal(arrived.signal, &mut asked);
                 }
             }

@@ -126,7 +126,7 @@ impl Door {
             })?;
         let terminals = if outside(proc.as_fd(), &inside("gid_map"), 5).is_some() { 5 } else { 0 };
         // All that was read under this number was about the process, if it still lives.
-        if found.record.process().is_none() {
+        if found.living().is_none() {
             return Err(ended());
         }
         let hostname = found.record.get("--hostname").unwrap_or_else(|| found.record.short_id()).to_owned();

@@ -48,7 +48,7 @@ pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
     }
     // First the supervisor: it shall not start it again.
     let supervisor = down(found)?;
-    if let Some((process, pid)) = found.record.process() {
+    if let Some((process, pid)) = found.living() {
         let group = found.group();
         end_process(found, &group, process.as_fd(), pid, how)?;
     }
@@ -61,7 +61,7 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
         return Ok(());
     }
     let supervisor = down(found)?;
-    if let Some((process, _)) = found.record.process() {
+    if let Some((process, _)) = found.living() {
         end_now(found, &found.group(), process.as_fd())?;
     }
     settle(state, found, supervisor.as_ref())

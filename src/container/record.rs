@@ -299,11 +299,30 @@ impl Found {
             Status::Exited => "is not running (exited)",
             Status::Unreadable => return Err(self.unreadable()),
         };
-        match self.record.process() {
+        match self.living() {
             Some(found) if self.is_running() => Ok(found),
             _ => Err(Error::usage(format_args!("{} {word}", self.name))
                 .hint(Some(format_args!("ctr start {}", self.name)))),
         }
+    }
+
+    /// Its process, if it has one now.
+    pub fn living(&self) -> Option<(OwnedFd, u32)> {
+        self.record.process().or_else(|| self.guarded_process())
+    }
+
+    /// The process of a container whose `ctr run --rm` has not had time yet to write down what tells it from others: it is the
+    /// child of that one, which lives.
+    fn guarded_process(&self) -> Option<(OwnedFd, u32)> {
+        let record = &self.record;
+        record.get("guarded").filter(|_| self.held && record.get("ticks").is_none())?;
+        let pid = record.number("pid")?;
+        // The descriptor first: what is read afterwards is about the process that it holds, or about none.
+        let process = sys::pidfd_open(pid).ok()?;
+        let stat = procfs::read(procfs::open().ok()?.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
+        let text = String::from_utf8_lossy(&stat).into_owned();
+        let parent = text.get(text.rfind(')')? + 1..)?.split_whitespace().nth(1)?.to_owned();
+        (record.get("supervisor") == Some(parent.as_str()) && !is_dead(process.as_fd())).then_some((process, pid))
     }
 
     /// Why nothing can be done with it.

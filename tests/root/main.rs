@@ -12,7 +12,6 @@ mod faults;
 mod hostile;
 mod kills;
 mod lifecycle;
-mod logs;
 mod options;
 mod readme;
 mod rootless;

@@ -298,34 +298,19 @@ fn stock() -> Vec<(&'static str, BTreeSet<String>)> {
     vec![
         ("mounts", mounts),
         ("links", links),
-<<<<<<< HEAD
         ("cgroups", tree(Path::new("/sys/fs/cgroup")).into_iter().filter(|path| ours(path, &journal)).collect()),
         ("containers", tree(&state().join("containers"))),
         ("lasting containers", tree(&lasting().join("containers"))),
         ("layers in memory", tree(&state().join("layers"))),
-=======
-        ("cgroups", cgroups()),
-        ("containers", tree(&state.join("containers"))),
-        ("lasting containers", tree(&lasting.join("containers"))),
-        ("layers in memory", tree(&state.join("layers"))),
->>>>>>> w-t2
         ("processes of containers", others()),
     ]
 }
 
-<<<<<<< HEAD
 /// Whether a cgroup is none of a container, or of one of ours. Others may be at work on this machine: containers of a ctr in
 /// other namespaces have theirs in the same place.
 fn ours(path: &str, journal: &str) -> bool {
     let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
     path.split('/').find(is_id).is_none_or(|id| journal.contains(id)) && !path.ends_with("/ctr")
-=======
-/// The control groups; if we are in one of our own, those in it: others may be at work on this machine.
-fn cgroups() -> BTreeSet<String> {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().filter_map(|l| l.splitn(3, ':').nth(2)).max_by_key(|path| path.len()).unwrap_or("/");
-    tree(Path::new("/sys/fs/cgroup")).into_iter().filter(|path| own == "/" || path.contains(own)).collect()
->>>>>>> w-t2
 }
 
 /// Every directory below a path.

@@ -105,7 +105,7 @@ pub fn show(
 fn go_through(dir: BorrowedFd, wanted: &Wanted, mut follow: Option<Follow>, shown: &mut Shown) -> Result<()> {
     // Before the first look, so that nothing comes unnoticed after it. Where there is no more of it, TICK does.
     let notify = follow.as_ref().and_then(|_| notify(dir).ok());
-    let mut files = read(newer(dir, None))?;
+    let (mut files, _) = read(newer(dir, None))?;
     files.reverse();
     let from = match wanted.tail {
         None => [(0, 0); 2],
@@ -136,12 +136,12 @@ fn go_through(dir: BorrowedFd, wanted: &Wanted, mut follow: Option<Follow>, show
 
 /// Shows everything that has come since.
 fn advance(dir: BorrowedFd, current: &mut Option<Source>, block: &mut [u8], shown: &mut Shown) -> Result<()> {
-    let mut take = |line: &[u8], _| parse(line).map_or(Ok(()), |entry| shown.entry(&entry));
     loop {
+        let mut take = |line: &[u8], _| parse(line).map_or(Ok(()), |entry| shown.entry(&entry));
         if let Some(file) = current {
             file.drain(block, &mut take)?;
         }
-        let newer = read(newer(dir, current.as_ref().map(|file| file.id)))?;
+        let (newer, met) = read(newer(dir, current.as_ref().map(|file| file.id)))?;
         if newer.is_empty() {
             return Ok(());
         }
@@ -149,6 +149,12 @@ fn advance(dir: BorrowedFd, current: &mut Option<Source>, block: &mut [u8], show
         if let Some(file) = current {
             file.drain(block, &mut take)?;
         }
+        if current.is_some() && !met {
+            shown.flush()?;
+            let line = "ctr: lines are missing here: the log went on faster than it was read (--log-opt max-size and max-file)\n";
+            let _ = shown.to[1].write_all(line.as_bytes());
+        }
+        let mut take = |line: &[u8], _| parse(line).map_or(Ok(()), |entry| shown.entry(&entry));
         for mut file in newer.into_iter().rev() {
             file.drain(block, &mut take)?;
             *current = Some(file);
@@ -347,19 +353,25 @@ impl Source {
     }
 }
 
-/// The files that are newer than the one that is known, or all; the newest first.
-fn newer(dir: BorrowedFd, known: Option<Id>) -> io::Result<Vec<Source>> {
+/// The files that are newer than the one that is known, or all; the newest first. And whether the known one is still there: if
+/// not, others between may have come and gone.
+fn newer(dir: BorrowedFd, known: Option<Id>) -> io::Result<(Vec<Source>, bool)> {
     let mut files = Vec::new();
+    let mut met = false;
     for _ in 0..TRIES {
+        met = false;
         files = Vec::from_iter(Source::open(dir, 0)?);
         let newest = files.first().map(|file| file.id);
         if newest.is_some() && newest == known {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), true));
         }
         let mut missing = 0;
         for number in 1..MOST_FILES {
             match Source::open(dir, number)? {
-                Some(file) if Some(file.id) == known => break,
+                Some(file) if Some(file.id) == known => {
+                    met = true;
+                    break;
+                }
                 Some(file) => {
                     missing = 0;
                     if files.iter().all(|other| other.id != file.id) {
@@ -380,7 +392,7 @@ fn newer(dir: BorrowedFd, known: Option<Id>) -> io::Result<Vec<Source>> {
             let _ = sys::poll(&mut [], 1);
         }
     }
-    Ok(files)
+    Ok((files, met))
 }
 
 /// Where the last so many lines begin, for each stream.
