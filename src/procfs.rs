@@ -35,7 +35,10 @@ pub fn read_all(file: BorrowedFd, most: usize) -> io::Result<Vec<u8>> {
     let mut piece = [0u8; 4096];
     let mut all = Vec::new();
     loop {
-        let n = sys::read(file, &mut piece)?;
+        let n = match sys::read(file, &mut piece) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         if n == 0 {
             return Ok(all);
         }

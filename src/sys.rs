@@ -363,6 +363,16 @@ pub fn reap() -> io::Result<Option<(i32, Ended)>> {
     wait(libc::P_ALL, 0, libc::WNOHANG)
 }
 
+/// The number of a child that has ended and that nobody has waited for yet; it stays so. `waitid(2)`, `WNOWAIT`.
+pub fn next_dead() -> io::Result<Option<u32>> {
+    wait(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT).map(|found| found.map(|(pid, _)| pid as u32))
+}
+
+/// Waits for a child that has ended. `waitid(2)`, `P_PID`.
+pub fn bury(pid: u32) -> io::Result<()> {
+    wait(libc::P_PID, pid as usize, libc::WNOHANG).map(drop)
+}
+
 /// A descriptor for a process. `pidfd_open(2)`, Linux 5.3.
 pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.

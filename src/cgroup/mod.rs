@@ -121,10 +121,13 @@ impl Group {
         let name = CString::new(id).unwrap_or_default();
         let make = |root: Option<OwnedFd>| {
             let root = root?;
-            let _ = sys::mkdir(root.as_fd(), OURS, 0o755);
-            let ours = open(root.as_fd(), OURS).ok()?;
-            let _ = sys::mkdir(ours.as_fd(), &name, 0o755);
-            open(ours.as_fd(), &name).ok()
+            // Somebody else's end may take the folder away in between: then it is made again.
+            (0..20).find_map(|_| {
+                let _ = sys::mkdir(root.as_fd(), OURS, 0o755);
+                let ours = open(root.as_fd(), OURS).ok()?;
+                let _ = sys::mkdir(ours.as_fd(), &name, 0o755);
+                open(ours.as_fd(), &name).ok()
+            })
         };
         let [unified, freezer, memory] = hierarchies().map(make);
         Group { id: name, unified, freezer, memory }
@@ -239,7 +242,7 @@ impl Group {
 
     /// Takes the groups away. A process that was just killed may still be on its way out: that is waited for, a little.
     pub fn remove(&self) {
-        if !self.exists() {
+        if self.id.is_empty() {
             return;
         }
         for root in hierarchies().into_iter().flatten() {

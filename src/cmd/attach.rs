@@ -56,10 +56,10 @@ pub fn attach(words: &[OsString]) -> Result<u8> {
         .doing(format_args!("attach to {}", found.name), "control")?;
     let first = (found.record.get("--pid") != Some("host")).then_some(pid);
     let session = Session { socket, name: &found.name, first, terminal, input, proxy, owner: false, keys };
-    session.run(&signals).map(|outcome| match outcome {
-        client::Outcome::Unheard => 0,
-        outcome => super::run::told(outcome),
-    })
+    match session.run(&signals)? {
+        client::Outcome::Unheard => Ok(0),
+        outcome => super::run::told(outcome, found.record.id()),
+    }
 }
 
 /// `ctr wait`.

@@ -102,18 +102,29 @@ pub fn remove(state: &State, found: &Found, force: bool) -> Result<()> {
         let hint = format!("ctr stop {0}, or: ctr rm -f {0}", found.name);
         return Err(Error::usage(format_args!("{} is {}", found.name, found.status.word())).hint(Some(hint)));
     }
-    if force {
-        halt::kill(state, found)?;
-    }
-    let entry = match state.lock(found) {
+    for tries in 0.. {
+        if force {
+            halt::kill(state, found)?;
+        }
+        let locked = state.lock(found);
         // Removed by its own supervisor (--rm), or by somebody else: it is gone, as was wanted.
-        Err(_) if force && state.find(found.name.as_ref()).is_err() => return Ok(()),
-        locked => locked?,
-    };
-    if entry.record().is_ok_and(|record| record.process().is_some()) {
-        return Err(Error::usage(format_args!("{} has just been started", found.name)));
+        if locked.is_err() && force && state.find(found.record.id().as_ref()).is_err() {
+            return Ok(());
+        }
+        match locked {
+            Ok(entry) if entry.record().is_ok_and(|record| record.process().is_some()) => {
+                if !force || tries > 10 {
+                    return Err(Error::usage(format_args!("{} has just been started", found.name)));
+                }
+            }
+            // Somebody has started it again meanwhile.
+            Err(_) if force && tries < 10 => {}
+            locked => {
+                locked?.remove_all()?;
+                break;
+            }
+        }
     }
-    entry.remove_all()?;
     journal::note("destroy", &found.record, Some(&found.name), &[]);
     Ok(())
 }

@@ -20,6 +20,11 @@ pub fn pause(words: &[OsString]) -> Result<u8> {
             let _ = group.thaw();
             return Err(cannot("pause", &found, e));
         }
+        if found.living().is_none() {
+            // It has ended and been started again meanwhile, and what was frozen is another life of it, just being born perhaps.
+            let _ = group.thaw();
+            return Err(Error::usage(format_args!("{} has just ended", found.name)));
+        }
         journal::note("pause", &found.record, Some(&found.name), &[]);
         Ok(Some(found.name))
     })

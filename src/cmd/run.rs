@@ -80,18 +80,39 @@ pub fn run(words: &[OsString]) -> Result<u8> {
     let Some(socket) = launched.client else { return Ok(0) };
     let first = own.then_some(launched.pid);
     let session = Session { socket, name: &name, first, terminal, input, proxy: true, owner: true, keys };
-    let outcome = session.run(&signals)?;
-    Ok(told(outcome))
+    told(session.run(&signals)?, &id)
 }
 
-/// The exit code of who was attached.
-pub fn told(outcome: Outcome) -> u8 {
-    match outcome {
+/// The exit code of who was attached to the container with this id.
+pub fn told(outcome: Outcome, id: &str) -> Result<u8> {
+    Ok(match outcome {
         Outcome::Ended(code) => code,
         Outcome::Detached => 0,
         // As who writes to a pipe that nobody reads.
         Outcome::Unheard => 128 + libc::SIGPIPE as u8,
         Outcome::Signalled(signal) => 128 + signal as u8,
+        Outcome::Lost => return lost(id),
+    })
+}
+
+/// The connection has ended without the end: the record knows more.
+fn lost(id: &str) -> Result<u8> {
+    let found = State::open()?.find(id.as_ref())?;
+    match found.record.number("exit").filter(|_| !found.is_alive()) {
+        Some(code) => {
+            let _ = writeln!(
+                io::stderr(),
+                "ctr: its last output came faster than it was read, and is not shown: ctr logs {} has it\r",
+                found.name
+            );
+            Ok(code)
+        }
+        None => Err(Error::new(
+            format_args!("stay attached to {}", found.name),
+            "",
+            io::Error::other("its supervisor has gone without a word"),
+        )
+        .hint(Some("ctr ps -a says what became of the container"))),
     }
 }
 

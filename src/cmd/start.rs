@@ -81,7 +81,7 @@ fn attached(asked: &Start, operands: &[OsString]) -> Result<u8> {
     let Some(socket) = launched.client else { return Ok(0) };
     let first = (found.record.get("--pid") != Some("host")).then_some(launched.pid);
     let session = Session { socket, name: &found.name, first, terminal, input, proxy: true, owner: false, keys };
-    session.run(&signals).map(super::run::told)
+    super::run::told(session.run(&signals)?, found.record.id())
 }
 
 /// After a boot: everything whose restart policy wants it back. One that fails does not keep the others from starting.

@@ -41,6 +41,8 @@ pub enum Outcome {
     Detached,
     /// Nobody reads our standard output any more.
     Unheard,
+    /// The supervisor has gone without a word, or its last words did not fit.
+    Lost,
     /// We were ended by this signal, and it goes on.
     Signalled(i32),
 }
@@ -199,14 +201,7 @@ impl Session<'_> {
                         }
                     }
                     Err(e) if again(&e) => {}
-                    _ => {
-                        return Err(Error::new(
-                            format_args!("stay attached to {}", self.name),
-                            "",
-                            io::Error::other("its supervisor has gone without a word"),
-                        )
-                        .hint(Some("ctr ps -a says what became of the container")));
-                    }
+                    _ => return Ok(Outcome::Lost),
                 }
             }
             if wanted[2].revents != 0 {

@@ -148,12 +148,14 @@ impl Door {
         let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
         let parent = ourselves.as_raw_fd();
         let mut inner = Vec::new();
-        if !doors.is_empty() {
-            inner.push(step(
-                "cgroup",
-                "the container's control groups",
-                doors.iter().map(|door| Op::Join(*door)).collect(),
-            ));
+        let mut join: Vec<Op> = doors.iter().map(|door| Op::Join(*door)).collect();
+        if self.namespaces & k::CLONE_NEWCGROUP != 0 {
+            // By the child, once it is in its groups: with `nsdelegate`, as systemd mounts v2, nobody enters a group from
+            // outside of what his cgroup namespace shows (cgroup_procs_write_permission(), kernel/cgroup/cgroup.c).
+            join.push(Op::EnterCgroupNamespace(self.process.as_raw_fd()));
+        }
+        if !join.is_empty() {
+            inner.push(step("cgroup", "the container's control groups, and its view of them", join));
         }
         inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
         inner.push(match terminal {
@@ -205,7 +207,7 @@ impl Door {
             lasting: false,
         };
         // Nothing is opened by name from here on: names mean something else in there.
-        let entered = sys::enter_namespaces(self.process.as_fd(), self.namespaces);
+        let entered = sys::enter_namespaces(self.process.as_fd(), self.namespaces & !k::CLONE_NEWCGROUP);
         let gone = |e: Error| {
             let mut wanted = [sys::PollFd { fd: self.process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
             // ESRCH is what the kernel says of one that is on its way out.

@@ -48,7 +48,7 @@ pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
     }
     // First the supervisor: it shall not start it again.
     let supervisor = down(found)?;
-    if let Some((process, pid)) = found.living() {
+    if let Some((process, pid)) = found.look_living()? {
         let group = found.group();
         end_process(found, &group, process.as_fd(), pid, how)?;
     }
@@ -61,7 +61,7 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
         return Ok(());
     }
     let supervisor = down(found)?;
-    if let Some((process, _)) = found.living() {
+    if let Some((process, _)) = found.look_living()? {
         end_now(found, &found.group(), process.as_fd())?;
     }
     settle(state, found, supervisor.as_ref())
@@ -70,24 +70,27 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
 /// Tells the supervisor, if there is one that can be told, that this is the end.
 pub fn down(found: &Found) -> Result<Option<OwnedFd>> {
     let dir = found.dir()?;
-    let socket = match control::connect(dir.as_fd()) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
-        connected => connected.doing(format_args!("reach the supervisor of {}", found.name), "control")?,
-    };
-    match control::send(socket.as_fd(), ask::DOWN, &[]) {
-        // It has just ended.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => return Ok(None),
-        sent => sent.doing(format_args!("tell the supervisor of {}", found.name), "control")?,
-    }
-    let mut message = [0u8; 1 + MOST];
-    while let Some((kind, _)) =
-        control::next(socket.as_fd(), &mut message, PATIENCE).doing("hear from the supervisor", &found.name)?
-    {
-        if kind == tell::NOTED {
-            break;
+    let doing = || format!("tell the supervisor of {}", found.name);
+    for _ in 0..100 {
+        let socket = match control::connect(dir.as_fd()) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
+            connected => connected.doing(doing(), "control")?,
+        };
+        match control::send(socket.as_fd(), ask::DOWN, &[]) {
+            // It has just ended.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => return Ok(None),
+            sent => sent.doing(doing(), "control")?,
+        }
+        let mut message = [0u8; 1 + MOST];
+        match control::next(socket.as_fd(), &mut message, PATIENCE).doing(doing(), "control")? {
+            Some((tell::NOTED, _)) => return Ok(Some(socket)),
+            // It ended before it heard us; the next try tells.
+            _ => {
+                let _ = sys::poll(&mut [], 1);
+            }
         }
     }
-    Ok(Some(socket))
+    Err(Error::new(doing(), "control", io::Error::other("it does not answer")))
 }
 
 fn end_process(found: &Found, group: &Group, process: BorrowedFd, pid: u32, how: Halt) -> Result<()> {
@@ -174,8 +177,12 @@ fn settle(state: &State, found: &Found, supervisor: Option<&OwnedFd>) -> Result<
     if record.id() != found.record.id() || record.get("guarded").is_some() {
         return Ok(());
     }
-    if record.get("state") != Some("exited") && record.process().is_none() {
-        Group::open(record.id()).remove();
+    let process = record.look_up().doing(format_args!("see what became of {}", found.name), "/proc")?;
+    if record.get("state") != Some("exited") && process.is_none() {
+        // With --pid host its processes do not end with the first one.
+        let group = Group::open(record.id());
+        group.kill();
+        group.remove();
         record.set("state", "exited");
         record.set("lost", "its supervisor was killed");
         record.set("finished", clock::now().to_string());

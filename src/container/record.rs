@@ -131,23 +131,33 @@ impl Record {
     }
 
     /// Writes down which process is the container's: what tells it from every other that ever had or will have its number.
-    pub fn set_process(&mut self, pid: u32) {
+    pub fn set_process(&mut self, pid: u32) -> io::Result<()> {
+        let identity = identity(pid)?.ok_or(io::Error::from_raw_os_error(libc::ESRCH))?;
         self.set("pid", pid.to_string());
-        for (key, value) in identity(pid).into_iter().flatten() {
+        for (key, value) in identity {
             self.set(key, value);
         }
+        Ok(())
     }
 
     /// The process that the record names, if it lives: all of number, start, boot and pid namespace must be true of it,
-    /// or it is a stranger (a number is used again after at most 4 million others).
-    pub fn process(&self) -> Option<(OwnedFd, u32)> {
-        let pid = self.number("pid")?;
-        self.get("ticks")?;
+    /// or it is a stranger (a number is used again after at most 4 million others). An error is "nobody can tell", which is not
+    /// "it is dead".
+    pub fn look_up(&self) -> io::Result<Option<(OwnedFd, u32)>> {
+        let (Some(pid), Some(_)) = (self.number("pid"), self.get("ticks")) else { return Ok(None) };
         // The descriptor first: what is read afterwards is about the process that it holds, or about none.
-        let process = sys::pidfd_open(pid).ok()?;
-        let now = identity(pid)?;
+        let process = match sys::pidfd_open(pid) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => return Ok(None),
+            opened => opened?,
+        };
+        let Some(now) = identity(pid)? else { return Ok(None) };
         let same = now.iter().all(|(key, is)| self.get(key) == Some(is));
-        (same && !is_dead(process.as_fd())).then_some((process, pid))
+        Ok((same && !is_dead(process.as_fd())).then_some((process, pid)))
+    }
+
+    /// The same where it does not matter why there is none to be seen.
+    pub fn process(&self) -> Option<(OwnedFd, u32)> {
+        self.look_up().ok().flatten()
     }
 }
 
@@ -304,6 +314,12 @@ impl Found {
             _ => Err(Error::usage(format_args!("{} {word}", self.name))
                 .hint(Some(format_args!("ctr start {}", self.name)))),
         }
+    }
+
+    /// Its process, if it has one now; an error if nobody can tell.
+    pub fn look_living(&self) -> Result<Option<(OwnedFd, u32)>> {
+        let found = self.record.look_up().doing(format_args!("see whether {} lives", self.name), "/proc")?;
+        Ok(found.or_else(|| self.guarded_process()))
     }
 
     /// Its process, if it has one now.
@@ -753,7 +769,8 @@ impl Tree {
             return empty(dir).and_then(|()| sys::unlink(self.dir.as_fd(), name, true));
         };
         let Ok(mut record) = record else { return Ok(()) };
-        let process = record.process();
+        // Who cannot be looked at now may live: somebody else will look.
+        let process = record.look_up()?;
         let guarded = record.get("guarded").is_some();
         if let (true, Some((process, _))) = (guarded, &process) {
             // It changed its ids (su, gosu) and thereby lost the signal that comes when ctr dies (prctl(2)), or switched it off.
@@ -766,14 +783,17 @@ impl Tree {
         }
         let unfinished = !matches!(record.get("state"), Some("created" | "exited"));
         if unfinished && !guarded {
-            cgroup::Group::open(record.id()).remove();
+            // Its first process is dead: what is left in its group (--pid host) nobody looks after any more.
+            let group = cgroup::Group::open(record.id());
+            group.kill();
+            group.remove();
         }
-        if guarded || record.get("--rm").is_some() {
+        if guarded || (record.get("--rm").is_some() && record.get("state") != Some("created")) {
             return self.remove(name, &record);
         }
         if unfinished {
             // It ended, and nobody was there to see how.
-            let same_boot = boot_id().is_some_and(|boot| record.get("boot") == Some(boot.as_str()));
+            let same_boot = boot_id().is_ok_and(|boot| record.get("boot") == Some(boot.as_str()));
             record.set("state", "exited");
             record.set("lost", if same_boot { "its supervisor was killed" } else { "the machine was restarted" });
             record.unset("pid");
@@ -887,8 +907,7 @@ fn is_at_rest(dir: BorrowedFd) -> bool {
     let has = |wanted: &[u8]| text.split(|byte| *byte == b'\n').any(|line| line == wanted);
     lines.next() == Some(VERSION.as_bytes())
         && length < 8192
-        && (has(b"state exited") || has(b"state created"))
-        && !has(b"--rm")
+        && (has(b"state created") || has(b"state exited") && !has(b"--rm"))
         && !has(b"guarded yes")
 }
 
@@ -906,19 +925,23 @@ fn empty(dir: &OwnedFd) -> io::Result<()> {
 }
 
 /// Which boot this is.
-pub fn boot_id() -> Option<String> {
-    let proc = procfs::open().ok()?;
-    let boot = procfs::read(proc.as_fd(), c"sys/kernel/random/boot_id").ok()?;
-    Some(String::from_utf8_lossy(&boot).trim().to_owned())
+fn boot_id() -> io::Result<String> {
+    let proc = procfs::open()?;
+    let boot = procfs::read(proc.as_fd(), c"sys/kernel/random/boot_id")?;
+    Ok(String::from_utf8_lossy(&boot).trim().to_owned())
 }
 
 /// What tells a process from every other one that ever had or will have its number: when it was started (in the kernel's
-/// ticks), in which boot, and whose number it is.
-fn identity(pid: u32) -> Option<[(&'static str, String); 3]> {
-    let proc = procfs::open().ok()?;
-    let stat = procfs::read(proc.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
-    let namespace = sys::fstat(sys::openat(proc.as_fd(), c"self/ns/pid", k::O_RDONLY, 0).ok()?.as_fd()).ok()?.st_ino;
-    Some([("ticks", started(&stat)?), ("boot", boot_id()?), ("pid-namespace", namespace.to_string())])
+/// ticks), in which boot, and whose number it is. None if there is no such process.
+fn identity(pid: u32) -> io::Result<Option<[(&'static str, String); 3]>> {
+    let proc = procfs::open()?;
+    let stat = match procfs::read(proc.as_fd(), &CString::new(format!("{pid}/stat"))?) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        read => read?,
+    };
+    let namespace = sys::fstat(sys::openat(proc.as_fd(), c"self/ns/pid", k::O_RDONLY, 0)?.as_fd())?.st_ino;
+    let started = started(&stat).ok_or(io::Error::from_raw_os_error(libc::EBADMSG))?;
+    Ok(Some([("ticks", started), ("boot", boot_id()?), ("pid-namespace", namespace.to_string())]))
 }
 
 /// When a process started, from its `/proc/PID/stat` (field 22, in ticks since boot).
@@ -1010,8 +1033,9 @@ impl Entry {
     /// done at once where containers are gone before anybody could ask. A record without it is no less true.
     pub fn save_identity(&self, record: &Record, pid: u32) {
         let mut record = record.clone();
-        record.set_process(pid);
-        let _ = save(self.dir.as_fd(), &record);
+        if record.set_process(pid).is_ok() {
+            let _ = save(self.dir.as_fd(), &record);
+        }
     }
 
     /// A container that ends with its `ctr run` is gone, so is its record; and this process ends, which closes the rest.
@@ -1060,8 +1084,9 @@ mod tests {
         for garbage in [&b""[..], b"7 (a", b"7 (a)", b")", &[0xff; 100]] {
             assert_eq!(started(garbage), None);
         }
-        let now = identity(std::process::id()).unwrap();
-        assert!(now.iter().all(|(_, value)| !value.is_empty()) && Some(now) == identity(std::process::id()));
+        let now = identity(std::process::id()).unwrap().unwrap();
+        assert!(now.iter().all(|(_, value)| !value.is_empty()));
+        assert_eq!(Some(now), identity(std::process::id()).unwrap());
     }
 
     fn sample() -> Record {
@@ -1104,7 +1129,7 @@ mod tests {
     #[test]
     fn a_stranger_is_not_taken_for_the_process() {
         let mut record = sample();
-        record.set_process(std::process::id());
+        record.set_process(std::process::id()).unwrap();
         assert!(record.process().is_some());
         record.set("ticks", "1");
         assert!(record.process().is_none());

@@ -153,6 +153,8 @@ pub enum Op {
     Unguard,
     /// The control groups that we are in are the roots of what we see of them.
     CgroupNamespace,
+    /// The cgroup namespace of the process behind this pidfd becomes ours.
+    EnterCgroupNamespace(RawFd),
     /// We join the control group that this file (its `cgroup.procs`) belongs to.
     Join(RawFd),
     /// Wait for the end of the parent (its pidfd), then put these settings of the terminal in force. Everything else is
@@ -211,6 +213,7 @@ impl Op {
             Op::NoNewPrivs => sys::no_new_privs(),
             Op::Guard(parent) => guard(*parent),
             Op::Unguard => sys::parent_death_signal(0),
+            Op::EnterCgroupNamespace(process) => sys::enter_namespaces(sys::borrow(*process), k::CLONE_NEWCGROUP),
             Op::CgroupNamespace => rootfs::sys::unshare(k::CLONE_NEWCGROUP),
             Op::Join(door) => cgroup::join(sys::borrow(*door)),
             Op::RestoreTerminal { parent, terminal, settings } => {
@@ -428,6 +431,7 @@ impl fmt::Display for Op {
             Op::NoNewPrivs => write!(f, "prctl PR_SET_NO_NEW_PRIVS"),
             Op::Guard(_) => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
             Op::Unguard => write!(f, "prctl PR_SET_PDEATHSIG 0"),
+            Op::EnterCgroupNamespace(_) => write!(f, "nsenter --cgroup"),
             Op::CgroupNamespace => write!(f, "unshare --cgroup"),
             Op::Join(_) => write!(f, "echo 0 > cgroup.procs"),
             Op::RestoreTerminal { .. } => write!(f, "wait for ctr's end, stty as before"),

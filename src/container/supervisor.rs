@@ -506,7 +506,11 @@ impl Supervisor {
         facts.parent = ourselves.as_raw_fd();
         if self.signals.is_none() {
             self.listener = control::listen().map(Some).doing("listen for other ctr commands", "control")?;
-            let set = [libc::SIGTERM, libc::SIGINT].into_iter().map(sys::signal_bit).fold(0, |all, bit| all | bit);
+            let mut set = sys::signal_bit(libc::SIGTERM) | sys::signal_bit(libc::SIGINT);
+            if self.job.spec.host_pid {
+                // Orphans become our children where no process 1 takes them.
+                set |= sys::signal_bit(libc::SIGCHLD);
+            }
             self.signals = Some(sys::signalfd(set).doing("listen for signals", "signalfd")?);
         }
         facts::prepare(&self.job.spec, &mut facts, &mut held)?;
@@ -558,7 +562,7 @@ impl Supervisor {
         let (entry, pidfile) = (&self.job.entry, &self.job.pidfile);
         let beside = |pid: u32| {
             let mut record = written.borrow_mut();
-            record.set_process(pid);
+            record.set_process(pid).doing("learn what tells the container's process from others", pid)?;
             entry.save(&record)?;
             match pidfile {
                 Some(path) => std::fs::write(path, format!("{pid}\n")).doing("write the --pidfile", path.display()),
@@ -639,7 +643,8 @@ impl Supervisor {
         wanted.extend([
             poll(number(&self.signals), libc::POLLIN),
             poll(born.map(|born| born.pidfd.as_raw_fd()), libc::POLLIN),
-            poll(number(&self.listener), libc::POLLIN),
+            // Beyond the limit they wait in the queue.
+            poll(number(&self.listener).filter(|_| self.clients.len() < MOST_CLIENTS), libc::POLLIN),
             poll(output(&ends.output[0]), libc::POLLIN),
             poll(output(&ends.output[1]), libc::POLLIN),
             poll(input, libc::POLLOUT),
@@ -671,12 +676,16 @@ impl Supervisor {
     fn serve(&mut self, wanted: &[PollFd], born: Option<&Born>, ends: &mut Ends, group: &Group) {
         let ready = |n: usize| wanted.get(n).is_some_and(|fd| fd.fd >= 0 && fd.revents != 0);
         if ready(0) {
-            while let Some(Ok(Some(_))) = self.signals.as_ref().map(|fd| sys::next_signal(fd.as_fd())) {
-                self.stop(born, group);
+            while let Some(Ok(Some(arrived))) = self.signals.as_ref().map(|fd| sys::next_signal(fd.as_fd())) {
+                match arrived.signal {
+                    libc::SIGCHLD => self.bury_orphans(born),
+                    _ => self.stop(born, group),
+                }
             }
         }
         for place in 0..2 {
-            if ready(3 + place) {
+            // What is held must go first.
+            if ready(3 + place) && self.held.is_none() {
                 self.read_output(ends, place);
             }
         }
@@ -727,6 +736,16 @@ impl Supervisor {
             Some((_, end)) if *end <= now => self.end_check(true),
             None if self.check.due <= now => self.begin_check(&health, now),
             _ => {}
+        }
+    }
+
+    /// With `--pid host`, waits for dead processes that are neither the container's own nor a check.
+    fn bury_orphans(&self, born: Option<&Born>) {
+        let own = [born.map(|born| born.pid), self.check.running.as_ref().map(|(check, _)| check.pid)];
+        while let Ok(Some(pid)) = sys::next_dead() {
+            if own.contains(&Some(pid)) || sys::bury(pid).is_err() {
+                return;
+            }
         }
     }
 
@@ -818,9 +837,7 @@ impl Supervisor {
     /// Somebody new. Whoever can reach the socket owns the container: its directory is ours alone.
     fn welcome(&mut self) {
         let Some(socket) = self.listener.as_ref().and_then(|fd| sys::accept(fd.as_fd()).ok()) else { return };
-        if self.clients.len() < MOST_CLIENTS {
-            self.clients.push(Client::new(socket, None));
-        }
+        self.clients.push(Client::new(socket, None));
     }
 
     /// What one client has to say.
@@ -906,7 +923,7 @@ impl Supervisor {
                 break;
             }
             for (place, found) in wanted.iter().enumerate() {
-                if found.revents != 0 {
+                if found.revents != 0 && self.held.is_none() {
                     self.read_output(ends, place);
                 }
             }
