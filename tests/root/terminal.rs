@@ -608,6 +608,8 @@ fn the_terminal_outside_goes_away(way: Way) {
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             (state.is_empty() || state.contains(") Z ")).then_some(())
         });
+        // Its supervisor learns of that from ctr's end.
+        until("the end of the container", || within(&mut plain(["ps", "-q"])).code(0).out.is_empty().then_some(()));
         host.same_after(way);
     }
     host.same_after(way);
