@@ -528,6 +528,8 @@ impl Host {
     #[track_caller]
     pub fn same_after(&self, way: Way) {
         if way == Way::Attached {
+            // A ctr that was ended while it made its container leaves what the next one takes away.
+            within(&mut plain(["ps"])).code(0);
             for name in self.kept() {
                 within(&mut plain(["rm", &name])).code(0);
             }

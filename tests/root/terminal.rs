@@ -476,7 +476,7 @@ fn much_typed_at_once_arrives(way: Way) {
 fn a_terminal_outside_without_t_stays_outside(way: Way) {
     let host = Host::before();
     for options in [&[][..], &["-i"], &["--init", "-i"], &["-i", "--userns=auto"]] {
-        let script = "ls -l /proc/$$/fd | grep -c -E '(tty|pts|console)'; [ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none is; \
+        let script = "ls -l /proc/$$/fd 2>/dev/null | grep -c -E '(tty|pts|console)'; [ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none is; \
                       (cat </dev/tty) 2>&1; readlink /proc/$$/fd/1; exit 3";
         let mut pty = Pty::run(way, &[options, &[busybox(), "sh", "-c", script]].concat());
         let before = pty.modes();
@@ -608,6 +608,8 @@ fn the_terminal_outside_goes_away(way: Way) {
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             (state.is_empty() || state.contains(") Z ")).then_some(())
         });
+        // Its supervisor learns of that from ctr's end.
+        until("the end of the container", || within(&mut plain(["ps", "-q"])).code(0).out.is_empty().then_some(()));
         host.same_after(way);
     }
     host.same_after(way);
