@@ -96,7 +96,7 @@ pub struct Run {
     /// size of /dev/shm (64m)
     #[argh(option, arg_name = "SIZE")]
     pub shm_size: Option<String>,
-    /// what to do when it ends: no (default), on-failure[:TIMES], always, unless-stopped
+    /// what to do when it ends: no (default), on-failure, on-failure:TIMES, always, unless-stopped
     #[argh(option, arg_name = "POLICY")]
     pub restart: Option<String>,
     /// a label, for ps --filter and inspect

@@ -342,7 +342,7 @@ pub fn recall(record: &Record) -> Result<(Run, Vec<OsString>)> {
     Ok((cli::parse("run", &options)?, operands))
 }
 
-/// The root and the command among the operands, for a record: [`spec`] takes them apart the same way.
+/// The root and the command among the operands, for a record: [`spec()`] takes them apart the same way.
 pub fn root_of(asked: &Run, operands: &[OsString]) -> Result<(Root, Vec<OsString>)> {
     if let Some(dir) = &asked.rootfs {
         return Ok((Root::Dir(PathBuf::from(dir)), operands.to_vec()));

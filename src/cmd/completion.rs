@@ -85,7 +85,7 @@ struct Fits {
 
 impl Fits {
     /// From the name of a value: alternatives between `|`, of which small letters stand for themselves. Of a larger name the
-    /// first word says what it is: SRC:DST[:ro] is a file.
+    /// first word says what it is: `SRC:DST[:ro]` is a file.
     fn read(name: &str, running: bool) -> Fits {
         let name = name.trim_end_matches(['…', '.']);
         let label = if name.starts_with('[') { name.trim_matches(['[', ']', '…', '.']) } else { name };

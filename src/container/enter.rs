@@ -158,6 +158,11 @@ impl Door {
             inner.push(step("cgroup", "the container's control groups, and its view of them", join));
         }
         inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
+        if self.namespaces & k::CLONE_NEWUSER != 0 {
+            // What we make in there, a terminal say, shall belong to somebody who exists there.
+            let groups = can_set_groups().then(Vec::new);
+            inner.push(step("root-inside", "root of the container", vec![Op::Become { groups, ids: Some((0, 0)) }]));
+        }
         inner.push(match terminal {
             Some((socket, size)) => {
                 // In a user namespace it belongs to nobody at first.
@@ -178,7 +183,7 @@ impl Door {
         };
         let all = if wish.privileged { u64::MAX } else { caps::DEFAULT };
         inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(all)]));
-        let groups = can_set_groups(found).then(|| self.user.groups.clone());
+        let groups = can_set_groups().then(|| self.user.groups.clone());
         inner.push(step("user", "who it is", vec![Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) }]));
         let kept = match (wish.privileged, self.user.uid) {
             (true, 0) => caps::all() & own,
@@ -221,8 +226,7 @@ impl Door {
 }
 
 /// A container of an ordinary user has one id, and no say over groups (user_namespaces(7)).
-fn can_set_groups(found: &Found) -> bool {
-    let _ = found;
+fn can_set_groups() -> bool {
     sys::euid() == 0
 }
 

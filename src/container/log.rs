@@ -81,7 +81,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Both of them, each at the place of its [`Stream::index`].
+    /// Both of them, each at the place of its number.
     const ALL: [Stream; 2] = [Stream::Out, Stream::Err];
 
     fn name(self) -> &'static str {

@@ -306,11 +306,11 @@ fn stock() -> Vec<(&'static str, BTreeSet<String>)> {
     ]
 }
 
-/// Whether a cgroup is none of a container, or of one of ours. Others may be at work on this machine: containers of a ctr in
-/// other namespaces have theirs in the same place.
+/// Whether a cgroup is that of a container of ours: others may be at work on this machine, and containers of a ctr in other
+/// namespaces have theirs in the same place.
 fn ours(path: &str, journal: &str) -> bool {
     let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    path.split('/').find(is_id).is_none_or(|id| journal.contains(id)) && !path.ends_with("/ctr")
+    path.split('/').find(is_id).is_some_and(|id| journal.contains(id))
 }
 
 /// Every directory below a path.
