@@ -357,7 +357,8 @@ fn a_foreground_run_is_left_and_found_again() {
 #[test]
 fn killed_as_its_owner_and_as_a_guest() {
     let host = start();
-    for mode in [&[][..], &["-i"], &["--userns=auto"], &["--init"], &["-u33"]] {
+    // It is stopped as by `ctr stop`, in the time that it asked for.
+    for mode in [&[][..], &["-i"], &["--userns=auto"], &["--init", "--stop-timeout=1"], &["-u33"]] {
         let c = Resident("owned".into());
         let mut live = Live::start(plain(["run", "--name=owned"]).args(mode).args([
             busybox(),
