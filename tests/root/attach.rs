@@ -272,16 +272,15 @@ fn a_terminal_of_its_own() {
     let host = start();
     let c = with_terminal("tty", &[]);
     let mut pty = on_a_terminal(&["attach", "tty"]);
-    pty.enter("echo size:$(stty size).\n");
-    pty.hear("size:$");
+    // What is typed comes back as si''ze, once or twice: the answer is another.
+    pty.enter("echo si''ze:$(stty size).\n");
     pty.hear("size:");
     assert_eq!(pty.hear("."), "33 111");
     let modes = pty.modes();
     assert!(modes.raw());
     pty.resize(50, 132);
     until("the new size", || {
-        pty.enter("echo size:$(stty size).\n");
-        pty.hear("size:$");
+        pty.enter("echo si''ze:$(stty size).\n");
         pty.hear("size:");
         (pty.hear(".") == "50 132").then_some(())
     });
@@ -358,7 +357,8 @@ fn a_foreground_run_is_left_and_found_again() {
 #[test]
 fn killed_as_its_owner_and_as_a_guest() {
     let host = start();
-    for mode in [&[][..], &["-i"], &["--userns=auto"], &["--init"], &["-u33"]] {
+    // It is stopped as by `ctr stop`, in the time that it asked for.
+    for mode in [&[][..], &["-i"], &["--userns=auto"], &["--init", "--stop-timeout=1"], &["-u33"]] {
         let c = Resident("owned".into());
         let mut live = Live::start(plain(["run", "--name=owned"]).args(mode).args([
             busybox(),
@@ -408,15 +408,17 @@ fn waits_for_go(place: &Scratch, name: &str, options: &[&str], script: &str) -> 
     Resident::new(name, &[&[volume.as_str()], options].concat(), &["sh", "-c", &script])
 }
 
-/// The bytes that a client was told about and not shown.
-fn dropped(err: &str) -> u64 {
-    err.lines()
-        .map(|line| {
-            let words =
-                line.trim_end().strip_prefix("ctr: ").and_then(|l| l.split_once(" bytes of output came too fast"));
-            words.unwrap_or_else(|| panic!("{line:?}")).0.parse::<u64>().unwrap()
-        })
-        .sum()
+/// The bytes that a client was told about and not shown; and whether the last of them could not even be counted for it.
+fn dropped(err: &str) -> (u64, bool) {
+    let (mut bytes, mut more) = (0, false);
+    for line in err.lines() {
+        match line.trim_end().strip_prefix("ctr: ").and_then(|l| l.split_once(" bytes of output came too fast")) {
+            Some((count, _)) => bytes += count.parse::<u64>().unwrap(),
+            None if line.starts_with("ctr: its last output came faster than it was read") => more = true,
+            None => panic!("{line:?}"),
+        }
+    }
+    (bytes, more)
 }
 
 /// Field note 29's other half: nobody who does not read keeps a container waiting.
@@ -467,15 +469,15 @@ fn a_client_that_does_not_read_is_no_burden() {
             rest = fs::read(place.join("out")).unwrap();
         }
         let shown = rest.iter().filter(|b| **b == b'x').count() as u64;
-        let missing = dropped(&err);
-        assert!(missing > WRITTEN / 2, "{how}: {shown} shown, {err}");
+        let (missing, more) = dropped(&err);
+        assert!(shown < WRITTEN / 2 && (missing > 0 || more), "{how}: {shown} shown, {err}");
         // Ticks may be among what was dropped.
-        assert!((WRITTEN..WRITTEN + 10_000).contains(&(shown + missing)), "{how}: {shown} shown, {err}");
+        assert!(more || (WRITTEN..WRITTEN + 10_000).contains(&(shown + missing)), "{how}: {shown} shown, {err}");
         // Who reads has had as much as came, and was told about the rest.
         let (code, out, err) = good.bytes();
         let shown = out.iter().filter(|b| **b == b'x').count() as u64;
-        let missing = dropped(&String::from_utf8_lossy(&err));
-        assert_eq!((code, shown + missing), (3, WRITTEN), "{how}");
+        let (missing, more) = dropped(&String::from_utf8_lossy(&err));
+        assert!(code == 3 && (more || shown + missing == WRITTEN), "{how}: {code}, {shown} shown, {missing} missing");
         drop(c);
         host.same_soon();
     }

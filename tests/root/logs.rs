@@ -220,7 +220,7 @@ fn the_last_lines_alone() {
     let c = Resident::said(
         "tail",
         &[],
-        "echo first; head -c 100000 /dev/zero | tr '\\0' x; echo; echo err >&2; printf rest",
+        "echo first; head -c 100000 /dev/zero | tr '\\0' x; echo; sleep 0.1; echo err >&2; sleep 0.1; printf rest",
     );
     let long = "x".repeat(100_000);
     assert!(c.logs(&["--tail=1"]).out == "rest");

@@ -173,7 +173,9 @@ pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("ctr-test-{}-{name}", std::process::id()));
+        // In another pid namespace somebody may have our pid.
+        let space = std::os::unix::fs::MetadataExt::ino(&fs::metadata("/proc/self/ns/pid").unwrap());
+        let path = std::env::temp_dir().join(format!("ctr-test-{space}-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Scratch(path)
