@@ -46,6 +46,10 @@ fn remove(parent: BorrowedFd, name: &CStr, top: Option<BorrowedFd>, depth: usize
         Err(e) if matches!(e.raw_os_error(), Some(libc::EISDIR | libc::EPERM | libc::EACCES)) => e,
         done => return done,
     };
+    if sys::euid() != 0 {
+        // Who is not root cannot take anything out of a directory of his own that he may not write to.
+        let _ = sys::chmod_no_follow(parent, name, 0o700);
+    }
     let dir = match open(parent, name) {
         Err(e) if e.raw_os_error() == Some(libc::ENOTDIR) => return Err(failure),
         opened => opened?,

@@ -110,8 +110,15 @@ fn until_its_end(state: &State, found: &Found) -> Result<u8> {
         }
     }
     // What is to be written down about it may take a moment.
-    for _ in 0..1000 {
+    loop {
         match state.find(found.record.id().as_ref()) {
+            Ok(again) if again.is_orphan() => {
+                // Its supervisor was killed: only its end can be waited for.
+                let Some((process, _)) = again.living() else { return code(&again) };
+                let fd = std::os::fd::AsRawFd::as_raw_fd(&process);
+                let mut wanted = [sys::PollFd { fd, events: libc::POLLIN, revents: 0 }];
+                sys::poll(&mut wanted, -1).doing(format_args!("wait for {}", found.name), "poll")?;
+            }
             Ok(again) if again.held || again.is_alive() => {
                 let _ = sys::poll(&mut [], 1);
             }

@@ -28,6 +28,8 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     if asked.detach && (asked.interactive || asked.tty) {
         return Err(Error::usage("-d and -i or -t: a command in the background has no terminal and no input"));
     }
+    // Before anything else is done or read: it would be done twice.
+    enter::seal(all)?;
     let mut env = Vec::new();
     for path in &asked.env_file {
         let text = std::fs::read_to_string(path).doing("read the --env-file", path)?;
@@ -41,8 +43,6 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     if asked.tty {
         streams::check_terminal(asked.interactive)?;
     }
-    // Before anything else is done: it would be done twice.
-    enter::seal(all)?;
     let state = State::open()?;
     let found = state.find(&word)?;
     found.process()?;

@@ -46,8 +46,10 @@ pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
     if !found.held && !found.is_running() {
         return Ok(());
     }
-    // First the supervisor: it shall not start it again.
+    // First the supervisor: it shall not start it again. What it has done meanwhile is in the record by now.
     let supervisor = down(found)?;
+    let again = state.find(found.record.id().as_ref());
+    let found = again.as_ref().unwrap_or(found);
     if let Some((process, pid)) = found.look_living()? {
         let group = found.group();
         end_process(found, &group, process.as_fd(), pid, how)?;
@@ -60,7 +62,10 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
     if !found.held && !found.is_running() {
         return Ok(());
     }
-    let supervisor = down(found)?;
+    // One that does not answer is no reason to let the container live.
+    let supervisor = down(found).ok().flatten();
+    let again = state.find(found.record.id().as_ref());
+    let found = again.as_ref().unwrap_or(found);
     if let Some((process, _)) = found.look_living()? {
         end_now(found, &found.group(), process.as_fd())?;
     }
@@ -71,7 +76,8 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
 pub fn down(found: &Found) -> Result<Option<OwnedFd>> {
     let dir = found.dir()?;
     let doing = || format!("tell the supervisor of {}", found.name);
-    for _ in 0..100 {
+    let end = sys::now() + PATIENCE as u64 * 1_000_000;
+    while sys::now() < end {
         let socket = match control::connect(dir.as_fd()) {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
             connected => connected.doing(doing(), "control")?,

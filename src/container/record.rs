@@ -24,6 +24,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use linux_raw_sys::general as k;
 
@@ -145,6 +146,14 @@ impl Record {
     /// "it is dead".
     pub fn look_up(&self) -> io::Result<Option<(OwnedFd, u32)>> {
         let (Some(pid), Some(_)) = (self.number("pid"), self.get("ticks")) else { return Ok(None) };
+        let proc = procfs::open()?;
+        if self.get("boot") != Some(boot_id()?.as_str()) {
+            return Ok(None);
+        }
+        if self.get("pid-namespace") != Some(pid_namespace(proc.as_fd())?.as_str()) {
+            // Its number means nothing here.
+            return Err(io::Error::other("it was started in another pid namespace: ask from there"));
+        }
         // The descriptor first: what is read afterwards is about the process that it holds, or about none.
         let process = match sys::pidfd_open(pid) {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => return Ok(None),
@@ -392,8 +401,14 @@ fn from_environment(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|p| !p.is_empty()).map(absolute)
 }
 
-/// What lives until the next boot: `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own.
+/// What lives until the next boot: `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own. Found once: a
+/// supervisor has another working directory later.
 pub fn folder() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(find_folder).clone()
+}
+
+fn find_folder() -> PathBuf {
     let own = || env::var_os("XDG_RUNTIME_DIR").filter(|p| Path::new(p).is_absolute());
     from_environment("CTR_STATE").unwrap_or_else(|| match sys::euid() {
         0 => PathBuf::from("/run/ctr"),
@@ -403,6 +418,11 @@ pub fn folder() -> PathBuf {
 
 /// What outlives it: `$CTR_ROOT`, or `/var/lib/ctr`, or for an ordinary user a folder of his own.
 pub fn lasting_folder() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(find_lasting_folder).clone()
+}
+
+fn find_lasting_folder() -> PathBuf {
     let dir = |name: &str| env::var_os(name).filter(|p| Path::new(p).is_absolute()).map(PathBuf::from);
     from_environment("CTR_ROOT").unwrap_or_else(|| match sys::euid() {
         0 => PathBuf::from("/var/lib/ctr"),
@@ -830,7 +850,8 @@ fn status(record: &Record, held: bool, frozen: &dyn Fn(&Record) -> bool) -> Stat
         // Its supervisor was killed before it could write that it runs.
         Some("running" | "starting") => {
             // A supervisor that lives has written what is; for a container without one the kernel is asked.
-            let lives = if held { true } else { record.process().is_some() };
+            // Who cannot be looked at from here is not dead.
+            let lives = held || record.look_up().map_or(true, |process| process.is_some());
             match lives {
                 true if record.get("cgroup").is_some() && frozen(record) => Status::Paused,
                 true => Status::Running,
@@ -939,9 +960,15 @@ fn identity(pid: u32) -> io::Result<Option<[(&'static str, String); 3]>> {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
         read => read?,
     };
-    let namespace = sys::fstat(sys::openat(proc.as_fd(), c"self/ns/pid", k::O_RDONLY, 0)?.as_fd())?.st_ino;
+    let namespace = pid_namespace(proc.as_fd())?;
     let started = started(&stat).ok_or(io::Error::from_raw_os_error(libc::EBADMSG))?;
-    Ok(Some([("ticks", started), ("boot", boot_id()?), ("pid-namespace", namespace.to_string())]))
+    Ok(Some([("ticks", started), ("boot", boot_id()?), ("pid-namespace", namespace)]))
+}
+
+/// Whose numbers ours are.
+fn pid_namespace(proc: BorrowedFd) -> io::Result<String> {
+    let namespace = sys::openat(proc, c"self/ns/pid", k::O_RDONLY, 0)?;
+    Ok(sys::fstat(namespace.as_fd())?.st_ino.to_string())
 }
 
 /// When a process started, from its `/proc/PID/stat` (field 22, in ticks since boot).

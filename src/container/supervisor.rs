@@ -55,7 +55,7 @@ const QUIET: u64 = 200 * MS;
 const MOMENT: i32 = 500;
 
 /// How many clients are served at once.
-const MOST_CLIENTS: usize = 64;
+const MOST_CLIENTS: usize = 256;
 
 /// A container to be looked after.
 #[derive(Debug)]
@@ -208,6 +208,24 @@ impl Client {
         self.input = flags & control::INPUT != 0;
         self.owner = flags & control::OWNER != 0;
         self.lossless = flags & (control::OWNER | control::LOSSLESS) != 0;
+    }
+
+    /// Says how much was not shown, and how it ended. Who has no room for that even now is not waited for long: it will find
+    /// the connection closed, and look at the record.
+    fn say_goodbye(&self, code: u8) {
+        let dropped = self.dropped.to_ne_bytes();
+        let lost = (self.dropped > 0).then_some((tell::DROPPED, &dropped[..]));
+        let mut patience = if self.lossless { 100 } else { 5 };
+        for (kind, data) in lost.into_iter().chain([(tell::ENDED, &[code][..])]) {
+            while let Err(e) = control::send(self.socket.as_fd(), kind, data) {
+                if e.kind() != io::ErrorKind::WouldBlock || patience == 0 {
+                    return;
+                }
+                patience -= 1;
+                let fd = self.socket.as_raw_fd();
+                let _ = sys::poll(&mut [PollFd { fd, events: libc::POLLOUT, revents: 0 }], 100);
+            }
+        }
     }
 
     /// Passes output on. False if it must be sent again later.
@@ -710,10 +728,12 @@ impl Supervisor {
             self.hang_up(born);
         }
         if self.clients.iter().any(|client| client.gone) {
+            // Who waits for room has another place then; those before have had what is held.
+            let place = |at: usize| self.clients.iter().take(at).filter(|client| !client.gone).count();
+            let held = self.held.take().map(|(kind, bytes, at)| (kind, bytes, place(at)));
             self.clients.retain(|client| !client.gone);
-            // Places have changed.
-            if let Some((kind, bytes, _)) = self.held.take() {
-                self.pass_on(kind, &bytes, 0);
+            if let Some((kind, bytes, at)) = held {
+                self.pass_on(kind, &bytes, at);
             }
         }
         if ready(2) {
@@ -836,7 +856,11 @@ impl Supervisor {
 
     /// Somebody new. Whoever can reach the socket owns the container: its directory is ours alone.
     fn welcome(&mut self) {
-        let Some(socket) = self.listener.as_ref().and_then(|fd| sys::accept(fd.as_fd()).ok()) else { return };
+        let Some(socket) = self.listener.as_ref().and_then(|fd| sys::accept(fd.as_fd()).ok()) else {
+            // No descriptor is left, perhaps: not again at once.
+            let _ = sys::poll(&mut [], 10);
+            return;
+        };
         self.clients.push(Client::new(socket, None));
     }
 
@@ -1067,15 +1091,7 @@ impl Supervisor {
     /// Tells who waits how it ended, and lets them go.
     fn tell_end(&mut self, code: u8) {
         for client in self.clients.drain(..).filter(|client| client.waits) {
-            for _ in 0..100 {
-                match control::send(client.socket.as_fd(), tell::ENDED, &[code]) {
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                        let fd = client.socket.as_raw_fd();
-                        let _ = sys::poll(&mut [PollFd { fd, events: libc::POLLOUT, revents: 0 }], 100);
-                    }
-                    _ => break,
-                }
-            }
+            client.say_goodbye(code);
         }
     }
 
@@ -1110,7 +1126,7 @@ impl Supervisor {
             let Supervisor { job, .. } = self;
             let _ = job.entry.remove_all();
             for client in clients.drain(..).filter(|client| client.waits) {
-                let _ = control::send(client.socket.as_fd(), tell::ENDED, &[code]);
+                client.say_goodbye(code);
             }
         } else {
             self.clients = clients;
