@@ -249,7 +249,8 @@ case $mounts in dev|v2|v1|hybrid)
     mount -t sysfs sysfs /sys
     mount -t devtmpfs devtmpfs /dev ;;
 esac
-case $mounts in v2) mount -t cgroup2 cgroup2 /sys/fs/cgroup ;; v1|hybrid)
+# nsdelegate, as systemd has it: a control group namespace is a border then.
+case $mounts in v2) mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup ;; v1|hybrid)
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
     while read -r controller _ _ enabled; do
         case $controller in '#'*) continue ;; esac
@@ -258,7 +259,7 @@ case $mounts in v2) mount -t cgroup2 cgroup2 /sys/fs/cgroup ;; v1|hybrid)
         # A kernel may know a controller and have dropped its v1 face.
         mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller" 2>/.vm/err || rmdir "/sys/fs/cgroup/$controller"
     done </proc/cgroups
-    [ "$mounts" = v1 ] || { mkdir /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; } ;;
+    [ "$mounts" = v1 ] || { mkdir /sys/fs/cgroup/unified && mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup/unified; } ;;
 esac
 (cd / && exec sh /.vm/script "$@")
 status=$?
