@@ -9,6 +9,8 @@
 #   --mount none|dev|v2|v1|hybrid      what init mounts first. none = not even /proc and /dev (default);
 #                                      dev = proc, sys, devtmpfs; v2, v1, hybrid = dev and cgroups of that kind
 #   --add HOSTPATH:GUESTPATH           put a file or directory into the initramfs, owners and modes as they are
+#   --disk FILE                        an image, as /dev/vda (modules: virtio_pci virtio_blk, and its filesystem's); with a cache
+#                                      that a sudden end does not write back
 #   --mem MIB                          default 512; the guest's root gets half of it
 #   --timeout SECONDS                  for the whole guest, default 120
 #   --append "WORDS"                   more words for the kernel's command line
@@ -26,18 +28,18 @@
 
 set -euo pipefail
 
-kernel=cloud modules=overlay mounts=none mem=512 limit=120 append='' console='' fetch_only=''
+kernel=cloud modules=overlay mounts=none mem=512 limit=120 append='' console='' fetch_only='' disk=''
 adds=()
 
 die() { echo "vm.sh: $*" >&2; exit 125; }
 
 while [ $# -gt 0 ]; do
     case $1 in
-        --kernel|--modules|--mount|--mem|--timeout|--append|--add)
+        --kernel|--modules|--mount|--mem|--timeout|--append|--add|--disk)
             [ $# -ge 2 ] || die "$1 needs a value"
             case $1 in
                 --kernel) kernel=$2 ;; --modules) modules=$2 ;; --mount) mounts=$2 ;; --mem) mem=$2 ;;
-                --timeout) limit=$2 ;; --append) append=$2 ;; --add) adds+=("$2") ;;
+                --timeout) limit=$2 ;; --append) append=$2 ;; --add) adds+=("$2") ;; --disk) disk=$2 ;;
             esac
             shift 2 ;;
         --console) console=1; shift ;;
@@ -286,6 +288,7 @@ set +e
 timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand,-cx16 -smp 1 -m "$mem" \
     -nodefaults -no-user-config -display none -no-reboot \
     -kernel "$home/kernel/vmlinux" -initrd "$work/initramfs" \
+    ${disk:+-drive "file=$disk,if=virtio,format=raw,cache=writeback"} \
     -append "console=ttyS0 quiet loglevel=4 no_timer_check panic=-1 reboot=t rdinit=/init $append" \
     -serial "file:$work/console" -serial stdio -serial "file:$work/status" </dev/null 2>"$work/qemu"
 qemu=$?
