@@ -4,9 +4,11 @@
 #     scripts/bench.sh [--quick] [--steps] [--rounds N]         as root; CTR=./ctr names the binary
 #
 #   --rounds N   timed rounds, 300 by default; each runs every command once, in random order (bench/ab.c)
-#   --quick      for CI: few rounds, and exit 1 unless the exact numbers hold: ctr's syscalls and its size. Times are
-#                printed and judge nothing: they are the machine's mood.
+#   --quick      for CI: few rounds, and exit 1 unless the exact numbers hold: the syscalls of run and of ps, the size of the
+#                binary, the memory of a supervisor. Times are printed and judge nothing: they are the machine's mood.
 #   --steps      also: where the floor's time goes, step by step, and what it gains when one step is left out
+#
+# Containers that live on their own are bench/lasting.sh's: 1, 100 and 1,000 of them, with --quick 1 and 20.
 #
 # Prints markdown for docs/benchmarks.md to stdout, progress to stderr. Everything happens below one temporary directory
 # and in a mount namespace of the script's own, so what is mounted here is gone with it. State directories lie on a tmpfs, as
@@ -14,14 +16,13 @@
 set -euo pipefail
 
 max_syscalls=160
-max_bytes=786432 # the whole; without default features at most 716,800
+max_bytes=786432 # the whole, with tar; without default features it must stay below 716,800
+max_pss=100      # KiB, of the only supervisor
+max_each=20      # syscalls of ps for each container
 rounds=300 warmup=20 quick='' steps=''
 self=$(realpath "$0")
-here=$(dirname "$self")
 args=("$@")
-
-say() { echo "bench: $*" >&2; }
-die() { say "$*"; exit 1; }
+. "$(dirname "$self")/bench/lib.sh" # sets $here, to its own folder
 
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -37,7 +38,7 @@ done
 case $rounds in '' | *[!0-9]* | 0) die "--rounds $rounds: not a number of rounds" ;; esac
 [ "$(id -u)" = 0 ] || die "must be root: the floor and the peers are measured with full isolation"
 
-ctr=$(realpath -m "${CTR:-$here/../ctr}")
+ctr=$(realpath -m "${CTR:-$here/../../ctr}")
 
 # A mount namespace of our own, once. exec keeps the process: a signal sent to us arrives.
 if [ -z "${CTR_BENCH_INSIDE:-}" ]; then
@@ -59,20 +60,23 @@ need busybox busybox-static
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/ctr-bench.XXXXXX")
 group=$(basename "$tmp") # the cgroups of runc and crun are named after it
 cleanup() {
+	# Those of containers that a signal to us has ended.
+	sed -n 's/^id //p' "$tmp"/ctr-root/containers/*/record 2>/dev/null | while read -r id; do
+		find /sys/fs/cgroup -maxdepth 4 -depth -type d -path "*/ctr/$id" -exec rmdir {} + 2>/dev/null
+	done
 	for peer in runc crun; do
 		command -v $peer >/dev/null && $peer --root "$tmp/run/$peer" delete -f "$group" >/dev/null 2>&1
 	done
 	find /sys/fs/cgroup -maxdepth 3 -depth -type d -name "$group*" -exec rmdir {} + 2>/dev/null
-	umount -l "$tmp/run/v1" "$tmp/merged" "$tmp/run" 2>/dev/null
+	umount -l "$tmp/run/v1" "$tmp/run/v1-exec" "$tmp/merged" "$tmp/run" 2>/dev/null
 	rm -rf --one-file-system "$tmp"
 }
 trap 'set +e; cleanup' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-build() { musl-gcc -static -Os -s -o "$tmp/$1" "${@:2}"; }
-build ab "$here/bench/ab.c"
-build floor "$here/bench/floor.c"
+build ab "$here/ab.c"
+build floor "$here/floor.c"
 
 # --- one root for all ------------------------------------------------------------------------------------------------------------
 
@@ -125,7 +129,6 @@ END
 
 names=() binaries=() whats=() # and the array cmd_<n>: its command line
 declare -A why                # name -> why it cannot run
-declare -A ns                 # name -> the mount namespace it runs in, if not ours
 add() { # NAME BINARY WHAT COMMAND...
 	local -n cmd=cmd_${#names[@]}
 	names+=("$1") binaries+=("$2") whats+=("$3")
@@ -153,7 +156,7 @@ v2=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)
 v1=$(findmnt -n -t cgroup -o TARGET | head -n 1)
 case ${v1:+1}:${v2:+1} in :) layout=none ;; :1) layout=v2 ;; 1:) layout=v1 ;; *) layout=hybrid ;; esac
 
-build floor+ -DSECCOMP=10 ${v2:+-DCGROUP="\"$v2/$group\""} "$here/bench/floor.c"
+build floor+ -DSECCOMP=10 ${v2:+-DCGROUP="\"$v2/$group\""} "$here/floor.c"
 add floor+ '' "the floor, a seccomp filter (120 instructions, 10 on the way of any syscall)${v2:+, and a group of cgroup v2 entered by CLONE_INTO_CGROUP}" \
 	"$tmp/floor+" "$root" /bin/true
 
@@ -170,16 +173,10 @@ for cap in "${caps[@]}"; do bwrap+=(--cap-add "CAP_$cap"); done
 add bwrap "$(command -v bwrap || :)" "the same namespaces, mounts, masks, capabilities; overlay made beforehand; the machine's /sys bound read-only; no cgroup, no seccomp filter, no keyring, no image, no record" \
 	"${bwrap[@]}" /bin/true
 
-# crun refuses a hybrid machine when the v2 side has any controller. It gets a view of the machine without that side: a mount
-# namespace in which it is unmounted, kept by a bind of its nsfs file. The machine's own mount stays.
 aside=''
-if [ "$layout" = hybrid ]; then
-	: >"$tmp/run/v1"
-	# shellcheck disable=SC2016 # $1 is the inner shell's
-	if unshare --mount="$tmp/run/v1" --propagation private sh -c 'umount -l "$1"' sh "$v2"; then
-		ns[crun]=$tmp/run/v1
-		aside='; in a mount namespace without the cgroup v2 mount, because it refuses hybrid machines'
-	fi
+if [ "$layout" = hybrid ] && without_v2 "$tmp/run/v1"; then
+	ns[crun]=$tmp/run/v1
+	aside='; in a mount namespace without the cgroup v2 mount, because it refuses hybrid machines'
 fi
 add crun "$(command -v crun || :)" "an OCI bundle with the same settings; overlay made beforehand; cgroupfs manager$aside; no seccomp filter" \
 	crun --root "$tmp/run/crun" run --bundle "$tmp/bundle" "$group"
@@ -190,14 +187,6 @@ add '(no container)' '' "the busybox \`true\` by itself: what of every row is no
 	"$root/bin/true"
 
 # --- exact numbers ---------------------------------------------------------------------------------------------------------------
-
-# All processes, three times: who has threads does not do the same twice.
-syscalls() { # NAME COMMAND... -> "least most"
-	for _ in 1 2 3; do
-		${ns[$1]:+nsenter --mount="${ns[$1]}"} strace -f -c -o "$tmp/counts" "${@:2}" >/dev/null 2>&1 </dev/null || true
-		awk '$1 ~ /^[0-9.]+$/ && $NF != "total" { n += $4 } END { print n + 0 }' "$tmp/counts"
-	done | sort -n | awk 'NR == 1 { least = $1 } END { print least, $1 }'
-}
 
 least=() most=() timed=()
 for n in "${!names[@]}"; do
@@ -215,7 +204,6 @@ say "timing: $rounds rounds"
 load=$(cut -d ' ' -f 1 /proc/loadavg)
 "$tmp/ab" -n "$rounds" -w "$warmup" "${timed[@]}" >"$tmp/times"
 
-thousands() { sed -E ':a; s/([0-9])([0-9]{3})($|[^0-9])/\1,\2\3/; ta'; }
 row() { # n
 	local name=${names[$1]} bytes='–' calls
 	[ ! -f "${binaries[$1]}" ] || bytes=$(stat -L -c %s "${binaries[$1]}" | thousands)
@@ -249,10 +237,15 @@ versions=$({ bwrap --version; crun --root "$tmp/run/crun" --version; runc --root
 	sed -n 's/^\(bubblewrap\|crun\|runc\)\( version\)\{0,1\} /\1 /p' | paste -s -d , | sed 's/,/, /g') || :
 [ -z "$versions" ] || echo "- versions: $versions"
 
+# --- containers that live on their own ---------------------------------------------------------------------------------------------
+
+export tmp root ctr rounds warmup quick group layout
+unshare --pid --fork --kill-child --mount --mount-proc --propagation private "$here/lasting.sh"
+
 # --- where the floor's time goes -------------------------------------------------------------------------------------------------
 
 if [ -n "$steps" ]; then
-	build marks -DTIMES "$here/bench/floor.c"
+	build marks -DTIMES "$here/floor.c"
 	say "timing the floor's steps"
 	for ((i = 0; i < rounds; i++)); do "$tmp/marks" "$root" /bin/true >/dev/null 2>>"$tmp/marks.out"; done
 	echo
@@ -279,15 +272,15 @@ if [ -n "$steps" ]; then
 	for drop in netns ipcns utsns cgroupns 'umount old root' sysfs 'readonly path' mqueue devpts 'shm tmpfs' 'mask directory' \
 		'mask file' 'etc files' symlink 'lo up' keyring setsid 'bounding set'; do
 		file="without-${drop// /-}"
-		build "$file" -DDROP="\"$drop\"" "$here/bench/floor.c"
+		build "$file" -DDROP="\"$drop\"" "$here/floor.c"
 		timed+=(:: "$drop" "$tmp/$file" "$root" /bin/true)
 	done
 	for depth in 10 390; do
-		build "seccomp-$depth" -DSECCOMP=$depth "$here/bench/floor.c"
+		build "seccomp-$depth" -DSECCOMP=$depth "$here/floor.c"
 		timed+=(:: "*with* a seccomp filter, $depth deep" "$tmp/seccomp-$depth" "$root" /bin/true)
 	done
 	if [ -n "$v2" ]; then
-		build cgroup -DCGROUP="\"$v2/$group\"" "$here/bench/floor.c"
+		build cgroup -DCGROUP="\"$v2/$group\"" "$here/floor.c"
 		timed+=(:: '*with* a cgroup v2' "$tmp/cgroup" "$root" /bin/true)
 	fi
 	say "timing the floor with one step left out"
@@ -309,8 +302,12 @@ if [ -n "$quick" ]; then
 	bytes=$(stat -L -c %s "$ctr")
 	[ "$count" -le $max_syscalls ] || { say "ctr run makes $count syscalls, more than $max_syscalls"; bad=1; }
 	[ "$bytes" -le $max_bytes ] || { say "$ctr has $bytes bytes, more than $max_bytes"; bad=1; }
+	value() { sed -n "s/^$1 //p" "$tmp/lasting"; } # KEY
+	pss=$(value pss) each=$(value each) left=$(value left)
+	[ "$pss" -le $max_pss ] || { say "a supervisor has $pss KiB of its own (PSS), more than $max_pss"; bad=1; }
+	awk -v n="$each" -v most=$max_each 'BEGIN { exit !(n <= most) }' || { say "ctr ps makes $each syscalls for each container, more than $max_each"; bad=1; }
+	[ "$left" = 0/0/0 ] || { say "left behind, containers/files/processes: $left"; bad=1; }
 	[ -z "$bad" ] || exit 1
-	say "ok: $count syscalls (at most $max_syscalls), $bytes bytes (at most $max_bytes)"
+	say "ok: $count syscalls (at most $max_syscalls), $bytes bytes (at most $max_bytes), a supervisor of $pss KiB (at most $max_pss)," \
+		"$each syscalls of ps for a container (at most $max_each)"
 fi
-
-. "$here/bench/life.sh"

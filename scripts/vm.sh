@@ -9,6 +9,8 @@
 #   --mount none|dev|v2|v1|hybrid      what init mounts first. none = not even /proc and /dev (default);
 #                                      dev = proc, sys, devtmpfs; v2, v1, hybrid = dev and cgroups of that kind
 #   --add HOSTPATH:GUESTPATH           put a file or directory into the initramfs, owners and modes as they are
+#   --disk FILE                        an image, as /dev/vda (modules: virtio_pci virtio_blk, and its filesystem's); with a cache
+#                                      that a sudden end does not write back
 #   --mem MIB                          default 512; the guest's root gets half of it
 #   --timeout SECONDS                  for the whole guest, default 120
 #   --append "WORDS"                   more words for the kernel's command line
@@ -26,18 +28,18 @@
 
 set -euo pipefail
 
-kernel=cloud modules=overlay mounts=none mem=512 limit=120 append='' console='' fetch_only=''
+kernel=cloud modules=overlay mounts=none mem=512 limit=120 append='' console='' fetch_only='' disk=''
 adds=()
 
 die() { echo "vm.sh: $*" >&2; exit 125; }
 
 while [ $# -gt 0 ]; do
     case $1 in
-        --kernel|--modules|--mount|--mem|--timeout|--append|--add)
+        --kernel|--modules|--mount|--mem|--timeout|--append|--add|--disk)
             [ $# -ge 2 ] || die "$1 needs a value"
             case $1 in
                 --kernel) kernel=$2 ;; --modules) modules=$2 ;; --mount) mounts=$2 ;; --mem) mem=$2 ;;
-                --timeout) limit=$2 ;; --append) append=$2 ;; --add) adds+=("$2") ;;
+                --timeout) limit=$2 ;; --append) append=$2 ;; --add) adds+=("$2") ;; --disk) disk=$2 ;;
             esac
             shift 2 ;;
         --console) console=1; shift ;;
@@ -249,7 +251,8 @@ case $mounts in dev|v2|v1|hybrid)
     mount -t sysfs sysfs /sys
     mount -t devtmpfs devtmpfs /dev ;;
 esac
-case $mounts in v2) mount -t cgroup2 cgroup2 /sys/fs/cgroup ;; v1|hybrid)
+# nsdelegate, as systemd has it: a control group namespace is a border then.
+case $mounts in v2) mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup ;; v1|hybrid)
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
     while read -r controller _ _ enabled; do
         case $controller in '#'*) continue ;; esac
@@ -258,7 +261,7 @@ case $mounts in v2) mount -t cgroup2 cgroup2 /sys/fs/cgroup ;; v1|hybrid)
         # A kernel may know a controller and have dropped its v1 face.
         mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller" 2>/.vm/err || rmdir "/sys/fs/cgroup/$controller"
     done </proc/cgroups
-    [ "$mounts" = v1 ] || { mkdir /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; } ;;
+    [ "$mounts" = v1 ] || { mkdir /sys/fs/cgroup/unified && mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup/unified; } ;;
 esac
 (cd / && exec sh /.vm/script "$@")
 status=$?
@@ -285,6 +288,7 @@ set +e
 timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand,-cx16 -smp 1 -m "$mem" \
     -nodefaults -no-user-config -display none -no-reboot \
     -kernel "$home/kernel/vmlinux" -initrd "$work/initramfs" \
+    ${disk:+-drive "file=$disk,if=virtio,format=raw,cache=writeback"} \
     -append "console=ttyS0 quiet loglevel=4 no_timer_check panic=-1 reboot=t rdinit=/init $append" \
     -serial "file:$work/console" -serial stdio -serial "file:$work/status" </dev/null 2>"$work/qemu"
 qemu=$?

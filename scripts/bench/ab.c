@@ -1,13 +1,14 @@
 /*
  * ab: time commands against each other, so that noise hits all alike.
  *
- *     ab [-n ROUNDS] [-w WARMUP] NAME [mnt=FILE] CMD [ARG...] [:: NAME CMD [ARG...]]...
+ *     ab [-n ROUNDS] [-w WARMUP] NAME [mnt=FILE] [after=LINE] CMD [ARG...] [:: NAME CMD [ARG...]]...
  *
  * One process, one loop. A round runs every command once, in an order drawn anew each round: a container's namespaces are
  * taken down by kernel threads after it is gone, so whoever comes next pays for it, and no command may always have the same
  * neighbour. Measured: wall time from before the spawn (vfork + exec, inside posix_spawn) to after wait, and the processor
  * time of the command and of all it waited for. The first WARMUP rounds are thrown away. With mnt=FILE the command runs in that
- * mount namespace; ab enters it before the clock starts and leaves it after it has stopped.
+ * mount namespace; ab enters it before the clock starts and leaves it after it has stopped. With after=LINE the shell runs
+ * that line each time when the clock has stopped: it takes away what the command leaves.
  *
  * Prints one tab-separated line a command, times in microseconds:
  *     name  median  p10  p90  cpu  ratio  low  high
@@ -34,7 +35,7 @@
 #define RESAMPLES 2000
 extern char **environ;
 
-static struct { char *name, **argv; int mnt; double *wall, *cpu; } cmds[MAX];
+static struct { char *name, *after, **argv; int mnt; double *wall, *cpu; } cmds[MAX];
 static int n_cmds, home;
 
 /* A fixed seed: the same orders every time. */
@@ -100,6 +101,10 @@ static void run(int c, int round, posix_spawn_file_actions_t *quiet)
 			WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 		exit(1);
 	}
+	if (cmds[c].after && system(cmds[c].after)) {
+		fprintf(stderr, "ab: %s: what comes after it failed: %s\n", cmds[c].name, cmds[c].after);
+		exit(1);
+	}
 	if (round >= 0) {
 		cmds[c].wall[round] = end - start;
 		cmds[c].cpu[round] = us(r.ru_utime) + us(r.ru_stime);
@@ -127,6 +132,8 @@ int main(int argc, char **argv)
 			}
 			a++;
 		}
+		if (a[1] && !strncmp(a[1], "after=", 6))
+			cmds[n_cmds].after = *++a + 6;
 		cmds[n_cmds].argv = a + 1;
 		cmds[n_cmds].wall = malloc(rounds * sizeof(double));
 		cmds[n_cmds].cpu = malloc(rounds * sizeof(double));
@@ -139,7 +146,7 @@ int main(int argc, char **argv)
 	}
 	if (!n_cmds || rounds < 1 || warmup < 0) {
 usage:
-		fprintf(stderr, "usage: ab [-n ROUNDS] [-w WARMUP] NAME [mnt=FILE] CMD [ARG...] [:: ...]\n");
+		fprintf(stderr, "usage: ab [-n ROUNDS] [-w WARMUP] NAME [mnt=FILE] [after=LINE] CMD [ARG...] [:: ...]\n");
 		return 2;
 	}
 

@@ -19,7 +19,7 @@ use crate::container::client::{self, Outcome, Session};
 use crate::container::facts::{self, Held};
 use crate::container::plan::{Plan, plan};
 use crate::container::record::{self, Record, State};
-use crate::container::spec::{Care, Spec};
+use crate::container::spec::{Care, Root, Spec};
 use crate::container::step::Step;
 use crate::container::supervisor::{self, Job};
 use crate::container::trace::Trace;
@@ -63,9 +63,14 @@ pub fn run(words: &[OsString]) -> Result<u8> {
         streams::check_terminal(spec.interactive)?;
     }
     let keys = asked.detach_keys.as_deref().map_or(Ok(client::KEYS.to_vec()), client::keys)?;
+    let view = spec.root == Root::Host;
     if asked.detach {
         let job = Job { entry, record, spec, care, pidfile: files.pid.clone(), trace: asked.trace, size: None };
         start(job, None, &files)?;
+        if view {
+            // Only a view of the host cannot be written to the disk; one that has just ended and is gone is no matter.
+            let _ = say_where_it_writes(&id);
+        }
         super::print(&format!("{id}\n"))?;
         return Ok(0);
     }
@@ -114,6 +119,18 @@ fn lost(id: &str) -> Result<u8> {
         )
         .hint(Some("ctr ps -a says what became of the container"))),
     }
+}
+
+/// Says so, if what the container writes does not last as others' does.
+fn say_where_it_writes(id: &str) -> Result<()> {
+    let found = State::open()?.find(id.as_ref())?;
+    let until = match (found.record.get("layer"), found.record.get("layer-in-memory")) {
+        (Some("memory"), _) => "only until it stops",
+        (_, Some(_)) => "only until the next boot",
+        _ => return Ok(()),
+    };
+    let _ = writeln!(io::stderr(), "ctr: {}: what it writes is kept in memory, and {until}", found.name);
+    Ok(())
 }
 
 /// Launches; a container that was made for this run and did not come to run is taken away again.

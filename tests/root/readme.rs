@@ -62,7 +62,10 @@ fn the_examples_of_the_readme() {
     assert!(replayed >= 9, "only {replayed} examples were found");
     // And nothing of them but their records, layers and logs.
     let mut rm = Command::new("sh");
-    rm.args(["-c", "ctr rm $(ctr ps -aq)"]).env("PATH", &path).env("CTR_ROOT", &root).env("CTR_STATE", &state);
+    rm.args(["-c", "ctr ps -aq | xargs -r ctr rm"])
+        .env("PATH", &path)
+        .env("CTR_ROOT", &root)
+        .env("CTR_STATE", &state);
     finish(&mut rm).code(0);
     for left in [root.join("containers"), state.join("containers")] {
         assert_eq!(fs::read_dir(&left).map_or(0, |d| d.count()), 0, "{}", left.display());

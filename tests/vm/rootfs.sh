@@ -3,14 +3,14 @@ token=s3cret-$$-token
 echo $token >/secret-outside
 state_is_base
 
-expect 'rootfs: output and exit status' 7 hi ctr run /rootfs sh -c 'echo hi; exit 7'
-expect 'rootfs: the command is process 1' 0 1 ctr run /rootfs sh -c 'echo $$'
-expect 'rootfs: its own files' 0 'a small root' ctr run /rootfs cat /etc/motd
-expect 'rootfs: no file of the ramfs' 0 '' ctr run /rootfs sh -c '[ ! -e /secret-outside ] && [ ! -e /init ] && [ ! -e /t ]'
-expect 'rootfs: a file is made inside' 0 '' ctr run /rootfs touch /made
+expect 'rootfs: output and exit status' 7 hi ctr run --rm /rootfs sh -c 'echo hi; exit 7'
+expect 'rootfs: the command is process 1' 0 1 ctr run --rm /rootfs sh -c 'echo $$'
+expect 'rootfs: its own files' 0 'a small root' ctr run --rm /rootfs cat /etc/motd
+expect 'rootfs: no file of the ramfs' 0 '' ctr run --rm /rootfs sh -c '[ ! -e /secret-outside ] && [ ! -e /init ] && [ ! -e /t ]'
+expect 'rootfs: a file is made inside' 0 '' ctr run --rm /rootfs touch /made
 holds 'rootfs: and is not there outside' absent /rootfs/made
-expect 'rootfs: no path up' 1 '' ctr run /rootfs cat /../secret-outside
-expect 'rootfs: --init passes the status on' 3 '' ctr run --init /rootfs sh -c 'exit 3'
+expect 'rootfs: no path up' 1 '' ctr run --rm /rootfs cat /../secret-outside
+expect 'rootfs: --init passes the status on' 3 '' ctr run --rm --init /rootfs sh -c 'exit 3'
 clean 'rootfs: nothing left behind'
 
 # The prober finds a way out of a chroot, or its silence below proves nothing.
@@ -22,7 +22,7 @@ rm -rf /rootfs/esc-*
 escape() { # escape NAME OPTION...
     how=$1
     shift
-    go ctr run "$@" /rootfs /bin/escape $token ESCAPED
+    go ctr run --rm "$@" /rootfs /bin/escape $token ESCAPED
     grep 'ok escape: ' "$out" | sed "s/ok escape: /&$how: /"
     # All of them must have spoken: 19, as many as there are in escape.c.
     n=$(grep -c 'ok escape: ' "$out")
