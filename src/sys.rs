@@ -897,6 +897,15 @@ pub fn truncate(file: BorrowedFd, length: u64) -> io::Result<()> {
     check(unsafe { syscall2(k::__NR_ftruncate as usize, at(file), length as usize) }).map(drop)
 }
 
+/// Makes sure that a file's first bytes have room on the disk, without changing what it says. `fallocate(2)`.
+pub fn reserve(file: BorrowedFd, length: u64) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe {
+        syscall4(k::__NR_fallocate as usize, at(file), libc::FALLOC_FL_KEEP_SIZE as usize, 0, length as usize)
+    })
+    .map(drop)
+}
+
 /// `flock(2)` shared, without waiting: EWOULDBLOCK if somebody holds the file exclusively.
 pub fn lock_shared(fd: BorrowedFd) -> io::Result<()> {
     // SAFETY: no pointers.

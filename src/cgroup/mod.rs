@@ -125,12 +125,20 @@ impl Group {
             (0..20).find_map(|_| {
                 let _ = sys::mkdir(root.as_fd(), OURS, 0o755);
                 let ours = open(root.as_fd(), OURS).ok()?;
-                let _ = sys::mkdir(ours.as_fd(), &name, 0o755);
-                open(ours.as_fd(), &name).ok()
+                let new = sys::mkdir(ours.as_fd(), &name, 0o755).is_ok();
+                open(ours.as_fd(), &name).ok().map(|dir| (dir, new))
             })
         };
-        let [unified, freezer, memory] = hierarchies().map(make);
-        Group { id: name, unified, freezer, memory }
+        let groups = hierarchies().map(make);
+        let left = groups.iter().flatten().any(|(_, new)| !new);
+        let [unified, freezer, memory] = groups.map(|group| Some(group?.0));
+        let group = Group { id: name, unified, freezer, memory };
+        if left {
+            // An earlier run's that could not be removed at its end: nobody may be in it, and it may not be frozen.
+            group.kill();
+            let _ = group.thaw();
+        }
+        group
     }
 
     /// The groups that a container has.
@@ -165,6 +173,20 @@ impl Group {
         let dir = self.unified.as_ref().or(self.freezer.as_ref())?;
         let text = read(dir.as_fd(), c"cgroup.procs")?;
         Some(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0).collect())
+    }
+
+    /// Whether there is any process in it, whatever pid namespace it is in; None if nobody can tell.
+    pub fn is_populated(&self) -> Option<bool> {
+        match (&self.unified, &self.freezer, &self.memory) {
+            (Some(dir), ..) => value(&read(dir.as_fd(), c"cgroup.events")?, "populated").map(|n| n != 0),
+            (None, Some(dir), _) | (None, None, Some(dir)) => Some(!read(dir.as_fd(), c"cgroup.procs")?.is_empty()),
+            (None, None, None) => None,
+        }
+    }
+
+    /// Waits until nobody is in it any more. False if that cannot be seen.
+    pub fn empties(&self) -> bool {
+        wait_until(|| self.is_populated() != Some(true)).is_ok() && self.is_populated() == Some(false)
     }
 
     /// Whether all of it is frozen.

@@ -98,7 +98,7 @@ pub fn rm(words: &[OsString]) -> Result<u8> {
 
 /// Removes a container; one that runs only by `force`.
 pub fn remove(state: &State, found: &Found, force: bool) -> Result<()> {
-    if (found.is_running() || found.status == Status::Restarting) && !force {
+    if found.is_alive() && !force {
         let hint = format!("ctr stop {0}, or: ctr rm -f {0}", found.name);
         return Err(Error::usage(format_args!("{} is {}", found.name, found.status.word())).hint(Some(hint)));
     }
@@ -108,7 +108,7 @@ pub fn remove(state: &State, found: &Found, force: bool) -> Result<()> {
         }
         let locked = state.lock(found);
         // Removed by its own supervisor (--rm), or by somebody else: it is gone, as was wanted.
-        if locked.is_err() && force && state.find(found.record.id().as_ref()).is_err() {
+        if locked.is_err() && force && state.find(found.word()).is_err() {
             return Ok(());
         }
         match locked {

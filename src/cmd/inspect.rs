@@ -233,7 +233,7 @@ pub fn info(words: &[OsString]) -> Result<u8> {
     if !operands.is_empty() {
         return Err(Error::usage("ctr info takes no operands: ctr inspect says everything about a container"));
     }
-    let all = State::open()?.all();
+    let all = State::unswept()?.all();
     let count = |status: &[Status]| -> Value {
         all.iter()
             .filter(|found| status.contains(&found.status))
@@ -246,7 +246,7 @@ pub fn info(words: &[OsString]) -> Result<u8> {
     let value = Value::map([
         ("ServerVersion", env!("CARGO_PKG_VERSION").into()),
         ("Containers", (all.len() as u64).into()),
-        ("ContainersRunning", count(&[Status::Running])),
+        ("ContainersRunning", count(&[Status::Starting, Status::Running])),
         ("ContainersPaused", count(&[Status::Paused])),
         ("ContainersRestarting", count(&[Status::Restarting])),
         ("ContainersStopped", count(&[Status::Created, Status::Exited])),

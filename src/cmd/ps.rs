@@ -56,7 +56,7 @@ pub fn ps(words: &[OsString]) -> Result<u8> {
     };
     let filters = Filters::parse(&asked.filter, &FILTERS)?;
     check(&filters)?;
-    let state = State::open()?;
+    let state = State::unswept()?;
     let mut all = state.all();
     newest_first(&mut all);
     let bounds = Bounds::of(&filters, &all)?;
@@ -64,7 +64,7 @@ pub fn ps(words: &[OsString]) -> Result<u8> {
     if asked.all || last.is_some() || by_status {
         all.truncate(last.unwrap_or(usize::MAX));
     } else {
-        all.retain(|found| found.is_running() || found.status == Status::Restarting);
+        all.retain(Found::is_alive);
     }
     all.retain(|found| matches(found, &filters) && bounds.hold(found));
     if asked.quiet && asked.format.is_none() {
@@ -96,7 +96,7 @@ fn shown_id(found: &Found, whole: bool) -> String {
 
 /// Values that cannot be.
 fn check(filters: &Filters) -> Result<()> {
-    let known = ["created", "running", "paused", "restarting", "exited", "dead", "unreadable"];
+    let known = ["created", "starting", "running", "paused", "restarting", "exited", "dead", "unreadable"];
     if let Some(bad) = filters.values("status").find(|value| !known.contains(value)) {
         return Err(Error::usage(format_args!("bad --filter status={bad}: it is one of {}", known.join(", "))));
     }
@@ -170,6 +170,7 @@ fn status(found: &Found, now: Time) -> String {
     let code = found.record.get("exit").unwrap_or("?");
     match found.status {
         Status::Created => "Created".to_owned(),
+        Status::Starting => "Starting".to_owned(),
         Status::Running => match found.record.get("health") {
             Some("starting") => up(&format!(" (health: starting){orphan}")),
             Some(health) => up(&format!(" ({health}){orphan}")),

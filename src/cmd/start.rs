@@ -9,7 +9,7 @@ use crate::container::record::{Found, Record, State, Status};
 use crate::container::spec;
 use crate::container::supervisor::{self, Job, Launched};
 use crate::container::{control, supervise};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::{sys, tty};
 
 /// The verb.
@@ -30,8 +30,16 @@ pub fn start(words: &[OsString]) -> Result<u8> {
             // As Docker has it: what runs is started.
             return Ok(Some(found.name));
         }
-        launch(state, &found, None).map(|_| Some(found.name))
+        launch_or_find_it_launched(state, found)
     })
+}
+
+/// Starts one; that somebody else has done it meanwhile is as good.
+fn launch_or_find_it_launched(state: &State, found: Found) -> Result<Option<String>> {
+    match launch(state, &found, None) {
+        Err(e) if !state.find(found.word()).is_ok_and(|found| found.is_alive()) => Err(e),
+        _ => Ok(Some(found.name)),
+    }
 }
 
 /// A job from a container's record.
@@ -41,7 +49,7 @@ fn job(state: &State, found: &Found) -> Result<(Job, Record)> {
     }
     let entry = state.lock(found)?;
     let mut record = entry.record()?;
-    if record.process().is_some() {
+    if record.look_up().doing(format_args!("see whether {} runs", found.name), "/proc")?.is_some() {
         return Err(Error::usage(format_args!("{} runs already", found.name)));
     }
     let (asked, operands) = asked::recall(&record)?;
@@ -101,7 +109,7 @@ fn after_boot(asked: &Start, operands: &[OsString]) -> Result<u8> {
     if names.is_empty() {
         return Ok(0);
     }
-    super::each("start", &names, |state, found| launch(state, &found, None).map(|_| Some(found.name)))
+    super::each("start", &names, launch_or_find_it_launched)
 }
 
 /// Whether a container that does not run wants to, now that the machine does.
@@ -136,6 +144,6 @@ pub fn restart(words: &[OsString]) -> Result<u8> {
         }
         crate::container::halt::halt(state, &found, wish.of(&found)?)?;
         let again = state.find(found.record.id().as_ref())?;
-        launch(state, &again, None).map(|_| Some(again.name))
+        launch_or_find_it_launched(state, again)
     })
 }

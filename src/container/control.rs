@@ -31,6 +31,8 @@ pub mod ask {
     pub const DETACH: u8 = b'D';
     /// It shall not come back when it ends; answered by [`super::tell::NOTED`].
     pub const DOWN: u8 = b'S';
+    /// The same, and everything in it is killed now.
+    pub const KILL: u8 = b'K';
     /// I only want to know how it ends.
     pub const WAIT: u8 = b'W';
 }

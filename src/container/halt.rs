@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::control::{self, MOST, ask, tell};
+use super::control::{self, MOST, ask};
 use super::record::{Found, State, Status};
 use super::supervise;
 use crate::cgroup::Group;
@@ -48,7 +48,7 @@ pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
     }
     // First the supervisor: it shall not start it again. What it has done meanwhile is in the record by now.
     let supervisor = down(found)?;
-    let again = state.find(found.record.id().as_ref());
+    let again = state.find(found.word());
     let found = again.as_ref().unwrap_or(found);
     if let Some((process, pid)) = found.look_living()? {
         let group = found.group();
@@ -59,21 +59,46 @@ pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
 
 /// SIGKILL, whatever it is doing.
 pub fn kill(state: &State, found: &Found) -> Result<()> {
-    if !found.held && !found.is_running() {
+    if !found.held && !found.is_running() && found.status != Status::Unreadable {
         return Ok(());
     }
-    // One that does not answer is no reason to let the container live.
-    let supervisor = down(found).ok().flatten();
-    let again = state.find(found.record.id().as_ref());
-    let found = again.as_ref().unwrap_or(found);
-    if let Some((process, _)) = found.look_living()? {
-        end_now(found, &found.group(), process.as_fd())?;
+    // The supervisor holds the process, whatever the record says. One that does not answer is no reason to let it live.
+    let supervisor = tell(found, ask::KILL).ok().flatten();
+    if supervisor.is_none() {
+        let again = state.find(found.word());
+        kill_by_record(again.as_ref().unwrap_or(found))?;
     }
     settle(state, found, supervisor.as_ref())
 }
 
+/// The same where nobody looks after it.
+fn kill_by_record(found: &Found) -> Result<()> {
+    let looked = found.look_living();
+    if let Ok(Some((process, _))) = looked {
+        return end_now(found, &found.group(), process.as_fd());
+    }
+    if looked.is_ok() && found.status != Status::Unreadable {
+        return Ok(());
+    }
+    // Its number cannot be learned, or means nothing here; its control group is everybody's.
+    let group = found.group();
+    match group.is_populated() {
+        Some(true) => {
+            group.kill();
+            let _ = group.thaw();
+            if group.empties() { Ok(()) } else { looked.and(Err(found.unreadable())) }
+        }
+        Some(false) => Ok(()),
+        None => looked.map(drop),
+    }
+}
+
 /// Tells the supervisor, if there is one that can be told, that this is the end.
 pub fn down(found: &Found) -> Result<Option<OwnedFd>> {
+    tell(found, ask::DOWN)
+}
+
+fn tell(found: &Found, what: u8) -> Result<Option<OwnedFd>> {
     let dir = found.dir()?;
     let doing = || format!("tell the supervisor of {}", found.name);
     let end = sys::now() + PATIENCE as u64 * 1_000_000;
@@ -82,14 +107,14 @@ pub fn down(found: &Found) -> Result<Option<OwnedFd>> {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
             connected => connected.doing(doing(), "control")?,
         };
-        match control::send(socket.as_fd(), ask::DOWN, &[]) {
+        match control::send(socket.as_fd(), what, &[]) {
             // It has just ended.
             Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => return Ok(None),
             sent => sent.doing(doing(), "control")?,
         }
         let mut message = [0u8; 1 + MOST];
         match control::next(socket.as_fd(), &mut message, PATIENCE).doing(doing(), "control")? {
-            Some((tell::NOTED, _)) => return Ok(Some(socket)),
+            Some((control::tell::NOTED, _)) => return Ok(Some(socket)),
             // It ended before it heard us; the next try tells.
             _ => {
                 let _ = sys::poll(&mut [], 1);

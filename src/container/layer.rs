@@ -132,11 +132,15 @@ fn furnish_all(dir: BorrowedFd, facts: &Facts, owner: u32) -> io::Result<()> {
         Ok(true)
     };
     new(dir, c"work", 0o755, owner, owner)?;
-    if new(dir, c"upper", 0o755, owner, owner)? {
-        let upper = sys::openat(dir, c"upper", k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)?;
+    if sys::openat(dir, c"upper", k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW, 0).is_err() {
+        // Under its name only when it is complete: what is missing in it later the container has removed.
+        record::remove_all(dir, c"upper.new")?;
+        new(dir, c"upper.new", 0o755, owner, owner)?;
+        let upper = sys::openat(dir, c"upper.new", k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)?;
         for name in [c"proc", c"sys", c"dev", c"etc"] {
             new(upper.as_fd(), name, 0o755, owner, owner)?;
         }
+        sys::rename(dir, c"upper.new", c"upper")?;
     }
     for (mount, n) in facts.host_mounts.iter().zip(0..) {
         new(dir, &CString::new(format!("work{n}"))?, 0o755, owner, owner)?;

@@ -37,6 +37,9 @@ const VERSION: &str = "ctr 1";
 /// How often a directory is made again that somebody took away, or a lock tried that somebody looks at.
 const TRIES: usize = 100;
 
+/// A file with nothing but the container's id, written once: what is left to go by when the record is damaged.
+const ID: &CStr = c"id";
+
 /// The longest record that is read.
 const LONGEST: usize = 4 << 20;
 
@@ -68,7 +71,7 @@ impl Record {
             (key.to_owned(), value.to_owned())
         };
         let record = Record { lines: lines.map(pair).collect() };
-        if record.get("id").is_none_or(|id| id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit())) {
+        if !record.get("id").is_some_and(is_id) {
             return Err("it has no id".to_owned());
         }
         Ok(record)
@@ -151,7 +154,10 @@ impl Record {
             return Ok(None);
         }
         if self.get("pid-namespace") != Some(pid_namespace(proc.as_fd())?.as_str()) {
-            // Its number means nothing here.
+            // Its number means nothing here; but its control group is everybody's.
+            if self.get("cgroup").is_some() && cgroup::Group::open(self.id()).is_populated() == Some(false) {
+                return Ok(None);
+            }
             return Err(io::Error::other("it was started in another pid namespace: ask from there"));
         }
         // The descriptor first: what is read afterwards is about the process that it holds, or about none.
@@ -243,6 +249,8 @@ pub enum Status {
     Running,
     /// It has one, which is frozen.
     Paused,
+    /// Its supervisor is making it.
+    Starting,
     /// It has none, and will have one again.
     Restarting,
     /// It has none any more.
@@ -258,6 +266,7 @@ impl Status {
             Status::Created => "created",
             Status::Running => "running",
             Status::Paused => "paused",
+            Status::Starting => "starting",
             Status::Restarting => "restarting",
             Status::Exited => "exited",
             Status::Unreadable => "unreadable",
@@ -290,12 +299,17 @@ impl Found {
 
     /// Whether it has a process, or a supervisor that will make one.
     pub fn is_alive(&self) -> bool {
-        self.is_running() || self.status == Status::Restarting
+        self.is_running() || matches!(self.status, Status::Starting | Status::Restarting)
     }
 
     /// Runs, and nobody looks after it: its supervisor was killed.
     pub fn is_orphan(&self) -> bool {
         !self.held && self.is_running()
+    }
+
+    /// What to find it by again: its id, or of one whose record is damaged its name.
+    pub fn word(&self) -> &OsStr {
+        if self.record.id().is_empty() { self.name.as_ref() } else { self.record.id().as_ref() }
     }
 
     /// Its cgroup, if it was given one.
@@ -314,11 +328,12 @@ impl Found {
         let word = match self.status {
             Status::Running | Status::Paused => "has just ended",
             Status::Created => "was never started",
+            Status::Starting => "is being started",
             Status::Restarting => "is between two runs (restarting)",
             Status::Exited => "is not running (exited)",
             Status::Unreadable => return Err(self.unreadable()),
         };
-        match self.living() {
+        match self.look_living()? {
             Some(found) if self.is_running() => Ok(found),
             _ => Err(Error::usage(format_args!("{} {word}", self.name))
                 .hint(Some(format_args!("ctr start {}", self.name)))),
@@ -366,6 +381,8 @@ impl Found {
 #[derive(Debug)]
 pub struct State {
     trees: Vec<Tree>,
+    /// What dead ones left is taken away already.
+    swept: bool,
     /// Where it is asked who is frozen, once somebody wants to know.
     groups: OnceCell<cgroup::Groups>,
 }
@@ -509,42 +526,65 @@ fn read_record(dir: BorrowedFd) -> io::Result<Option<std::result::Result<Record,
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
         opened => opened?,
     };
-    Ok(Some(Record::parse(&procfs::read_all(file.as_fd(), LONGEST)?)))
+    Ok(Some(Record::parse(&read_lines(file.as_fd())?)))
+}
+
+/// All of a text file. A short piece that ends in a newline is its last, without another look.
+fn read_lines(file: BorrowedFd) -> io::Result<Vec<u8>> {
+    let mut piece = [0u8; 4096];
+    let n = loop {
+        match sys::read(file, &mut piece) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
+    let mut all = piece.get(..n).unwrap_or_default().to_vec();
+    if n == piece.len() || !all.ends_with(b"\n") {
+        all.extend(procfs::read_all(file, LONGEST)?);
+    }
+    Ok(all)
 }
 
 impl State {
     /// The folder for containers that end with their `ctr run`, without what dead ones left there.
     pub fn transient() -> Result<State> {
-        let state = State { trees: vec![open_tree(&folder())?], groups: OnceCell::new() };
+        let mut state = State { trees: vec![open_tree(&folder())?], swept: false, groups: OnceCell::new() };
         state.reclaim();
         Ok(state)
     }
 
-    /// Both folders, without what dead ones left in them. A disk that is read-only or missing is no reason not to go on.
+    /// Both folders, without what dead ones left in them.
     pub fn open() -> Result<State> {
+        let mut state = State::unswept()?;
+        state.reclaim();
+        Ok(state)
+    }
+
+    /// Both folders, for who looks at all that is in them anyway: [`State::all`] takes away what dead ones left. A disk that is
+    /// read-only or missing is no reason not to go on.
+    pub fn unswept() -> Result<State> {
         let run = open_tree(&folder())?;
         let lasting = lasting_folder();
         let mut trees = vec![run];
         if lasting.join("containers") != trees[0].path {
             trees.extend(open_tree(&lasting).ok());
         }
-        let state = State { trees, groups: OnceCell::new() };
-        state.reclaim();
-        Ok(state)
+        Ok(State { trees, swept: false, groups: OnceCell::new() })
     }
 
     /// Takes away what dead commands and supervisors left: directories without a record, containers that were to be
     /// removed at their end, the processes of those whose `ctr run` they should not outlive, control groups. What cannot be
     /// done now is tried again by the next command; it is no reason not to go on.
-    fn reclaim(&self) {
+    fn reclaim(&mut self) {
         for tree in &self.trees {
             tree.each_name(&mut |name| {
                 let Ok(dir) = open_dir(tree.dir.as_fd(), name) else { return };
-                if sys::lock(dir.as_fd(), false).is_ok() && !is_at_rest(dir.as_fd()) {
-                    let _ = tree.reclaim(name, &dir);
+                if sys::lock(dir.as_fd(), false).is_ok() {
+                    tree.reclaim(name, &dir);
                 }
             });
         }
+        self.swept = true;
     }
 
     /// Makes the directory of a new container and locks it; a name that is taken is an error. `lasting` is for one that
@@ -597,26 +637,30 @@ impl State {
     pub fn all(&self) -> Vec<Found> {
         let mut all = Vec::new();
         for tree in &self.trees {
-            tree.each_name(&mut |name| all.extend(self.look(tree, name)));
+            tree.each_name(&mut |name| all.extend(self.look(tree, name, 0)));
         }
         all
     }
 
-    /// What there is under a name in one of the folders; None if there is nothing, or nothing yet.
-    fn look(&self, tree: &Tree, name: &CStr) -> Option<Found> {
+    /// What there is under a name in one of the folders; None if there is nothing, or nothing yet. One that is being started
+    /// is waited for, so many milliseconds.
+    fn look(&self, tree: &Tree, name: &CStr, mut patience: usize) -> Option<Found> {
         let frozen = |record: &Record| self.groups.get_or_init(cgroup::Groups::open).is_frozen(record.id());
         // Somebody who holds the lock has written what is, or is about to: one who only looked for what dead ones left, for a
         // moment, has not.
-        for _ in 0..TRIES / 10 {
-            let found = tree.look(name, &frozen)?;
+        for _ in 0..TRIES / 10 + patience {
+            let found = tree.look(name, !self.swept, &frozen)?;
             let pid: Option<i32> = found.record.number("pid");
             let gone = |pid| sys::kill(pid, 0).is_err_and(|e| e.raw_os_error() == Some(libc::ESRCH));
-            if !(found.held && found.is_running() && pid.is_some_and(gone)) {
+            let starting = found.status == Status::Starting && patience > 0;
+            let ending = found.held && found.is_running() && pid.is_some_and(gone);
+            if !starting && !ending {
                 return Some(found);
             }
+            patience = patience.saturating_sub(1);
             let _ = sys::poll(&mut [], 1);
         }
-        tree.look(name, &frozen)
+        tree.look(name, !self.swept, &frozen)
     }
 
     /// The container with this name, id, or beginning of an id that only one has.
@@ -630,7 +674,7 @@ impl State {
             return Err(missing());
         }
         let name = CString::new(word.as_bytes()).map_err(|_| missing())?;
-        if let Some(found) = self.trees.iter().find_map(|tree| self.look(tree, &name)) {
+        if let Some(found) = self.trees.iter().find_map(|tree| self.look(tree, &name, TRIES)) {
             return Ok(found);
         }
         let lower = shown.to_ascii_lowercase();
@@ -749,21 +793,31 @@ impl Tree {
     }
 
     /// What there is under a name; None if there is nothing, or nothing yet.
-    fn look(&self, name: &CStr, frozen: &dyn Fn(&Record) -> bool) -> Option<Found> {
-        if name.to_bytes().starts_with(b".") {
+    fn look(&self, name: &CStr, sweep: bool, frozen: &dyn Fn(&Record) -> bool) -> Option<Found> {
+        let grave = is_grave(name);
+        if grave && !sweep {
             return None;
         }
         let dir = open_dir(self.dir.as_fd(), name).ok()?;
-        let held = sys::lock_shared(dir.as_fd()).is_err();
+        let mut held = sys::lock_shared(dir.as_fd()).is_err();
+        if sweep && !held && (grave || !is_at_rest(dir.as_fd())) {
+            match sys::lock(dir.as_fd(), false) {
+                Ok(()) => self.reclaim(name, &dir),
+                Err(_) => held = true,
+            }
+        }
+        if grave {
+            return None;
+        }
         let shown = name.to_string_lossy().into_owned();
         let path = self.path.join(&shown);
-        let (record, damage) = match read_record(dir.as_fd()) {
-            Ok(None) => return None,
+        let (mut record, damage) = match read_record(dir.as_fd()) {
             Ok(Some(Ok(record))) => (record, None),
-            Ok(Some(Err(why))) => (Record::default(), Some(why)),
-            Err(e) => (Record::default(), Some(e.to_string())),
+            Ok(Some(Err(why))) => (read_id(dir.as_fd()).unwrap_or_default(), Some(why)),
+            Err(e) => (read_id(dir.as_fd()).unwrap_or_default(), Some(e.to_string())),
+            // Where there was one, somebody else removed it.
+            Ok(None) => (read_id(dir.as_fd())?, Some("there is none".to_owned())),
         };
-        let mut record = record;
         if damage.is_none() && record.get("created").is_none() {
             // A container that ends with its ctr run has no time for clocks: its file has one.
             let made = sys::fstat(dir.as_fd()).ok().and_then(|stat| clock::Time::new(stat.st_mtime as i64, 0));
@@ -779,19 +833,34 @@ impl Tree {
         Some(Found { name: shown, path, record, damage, held, status })
     }
 
-    /// What is to be done about a directory whose lock nobody held, and we hold now.
-    fn reclaim(&self, name: &CStr, dir: &OwnedFd) -> io::Result<()> {
-        if name.to_bytes().starts_with(b".") {
-            return remove_all(self.dir.as_fd(), name);
-        }
+    /// Does what is to be done about a directory whose lock nobody held, and we hold now; what fails is left to the next command.
+    fn reclaim(&self, name: &CStr, dir: &OwnedFd) {
+        let _ = if is_grave(name) {
+            remove_all(self.dir.as_fd(), name)
+        } else if is_at_rest(dir.as_fd()) {
+            Ok(())
+        } else {
+            self.reclaim_container(name, dir)
+        };
+    }
+
+    fn reclaim_container(&self, name: &CStr, dir: &OwnedFd) -> io::Result<()> {
         let Some(record) = read_record(dir.as_fd())? else {
+            if read_id(dir.as_fd()).is_some() {
+                // It was a container: whose record somebody removed is not ours to take away unasked.
+                return Ok(());
+            }
             // Who was to write it is dead.
             return empty(dir).and_then(|()| sys::unlink(self.dir.as_fd(), name, true));
         };
         let Ok(mut record) = record else { return Ok(()) };
-        // Who cannot be looked at now may live: somebody else will look.
-        let process = record.look_up()?;
         let guarded = record.get("guarded").is_some();
+        let process = match record.look_up() {
+            // In another pid namespace: what ends with its ctr has ended with it, as far as can be told from here.
+            Err(e) if guarded && e.kind() == io::ErrorKind::Other => None,
+            // Who cannot be looked at now may live: somebody else will look.
+            looked => looked?,
+        };
         if let (true, Some((process, _))) = (guarded, &process) {
             // It changed its ids (su, gosu) and thereby lost the signal that comes when ctr dies (prctl(2)), or switched it off.
             let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
@@ -846,7 +915,8 @@ impl Tree {
 fn status(record: &Record, held: bool, frozen: &dyn Fn(&Record) -> bool) -> Status {
     match record.get("state") {
         Some("created") | None => Status::Created,
-        Some("restarting" | "starting") if held => Status::Restarting,
+        Some("starting") if held => Status::Starting,
+        Some("restarting") if held => Status::Restarting,
         // Its supervisor was killed before it could write that it runs.
         Some("running" | "starting") => {
             // A supervisor that lives has written what is; for a container without one the kernel is asked.
@@ -876,7 +946,7 @@ fn begin_record(dir: BorrowedFd) -> io::Result<OwnedFd> {
 /// Writes a record: a reader sees the old one or the new one, never half of one.
 ///
 /// On a full disk there is no room for a second one, and how a container ended must not be lost for that: the old one is
-/// overwritten in place then, which needs no room (one write, within the page that it has).
+/// overwritten in place then, if it has room enough.
 pub fn save(dir: BorrowedFd, record: &Record) -> io::Result<()> {
     let text = record.text();
     let aside = || -> io::Result<()> {
@@ -887,12 +957,37 @@ pub fn save(dir: BorrowedFd, record: &Record) -> io::Result<()> {
     match aside() {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
             let _ = sys::unlink(dir, c"record.new", false);
-            let file = sys::openat(dir, c"record", k::O_WRONLY | k::O_NOFOLLOW, 0).map_err(|_| e)?;
+            let Ok(file) = sys::openat(dir, c"record", k::O_WRONLY | k::O_NOFOLLOW, 0) else { return Err(e) };
+            // Half a record is worse than an old one. What the old one ends in has a page to itself in any case.
+            let room = (sys::fstat(file.as_fd())?.st_size as u64).next_multiple_of(4096);
+            if text.len() as u64 > room && sys::reserve(file.as_fd(), text.len() as u64).is_err() {
+                return Err(e);
+            }
             sys::write_all(file.as_fd(), text.as_bytes())?;
             sys::truncate(file.as_fd(), text.len() as u64)
         }
         done => done,
     }
+}
+
+/// Whether a directory is that of a container that is being removed.
+fn is_grave(name: &CStr) -> bool {
+    name.to_bytes().starts_with(b".")
+}
+
+/// What there is of a container whose record is gone or damaged: its id, so that its processes are found all the same.
+fn read_id(dir: BorrowedFd) -> Option<Record> {
+    let file = sys::openat(dir, ID, k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0).ok()?;
+    let text = procfs::read_all(file.as_fd(), LONGEST).ok()?;
+    let id = std::str::from_utf8(&text).ok()?.trim();
+    let mut record = Record::default();
+    record.set("id", id);
+    record.set("cgroup", format!("ctr/{id}"));
+    is_id(id).then_some(record)
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Does something for each name in a directory, without `.` and `..`. Takes no memory: this is done by whoever becomes a
@@ -936,7 +1031,7 @@ fn is_at_rest(dir: BorrowedFd) -> bool {
 /// one, and then it stays.
 fn empty(dir: &OwnedFd) -> io::Result<()> {
     super::log::remove(dir.as_fd());
-    for name in [c"record", c"record.new"] {
+    for name in [c"record", c"record.new", ID] {
         match sys::unlink(dir.as_fd(), name, false) {
             Err(e) if e.raw_os_error() != Some(libc::ENOENT) => return Err(e),
             _ => {}
@@ -987,6 +1082,12 @@ impl Entry {
                 .and_then(|()| sys::rename(self.dir.as_fd(), c"record.new", c"record"));
             // Close-on-exec does it, at no cost, or our end.
             let _ = file.into_raw_fd();
+            if record.get("guarded").is_none() {
+                // Not worth failing for: it is for the day when the record is damaged.
+                let flags = k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW;
+                let id = sys::openat(self.dir.as_fd(), ID, flags, 0o600);
+                let _ = id.and_then(|file| sys::write_all(file.as_fd(), format!("{}\n", record.id()).as_bytes()));
+            }
             saved
         });
         first

@@ -23,7 +23,7 @@ use super::facts::{self, Held};
 use super::journal;
 use super::log::{self, Stream};
 use super::plan::{Facts, Layer, Plan};
-use super::record::{Entry, Record};
+use super::record::{Entry, Record, State};
 use super::spawn::{self, Born};
 use super::spec::{Care, Health, Restart, Spec};
 use super::step::{Op, Program, Stdio, Strings, step};
@@ -32,7 +32,7 @@ use super::trace::Trace;
 use crate::cgroup::Group;
 use crate::error::{Doing, Error, Result, exit};
 use crate::sys::{self, Ended, PollFd};
-use crate::{clock, signals};
+use crate::{clock, names, signals};
 
 /// The first pause before a restart, the longest one, and after how long a run counts as good; in nanoseconds.
 const FIRST_PAUSE: u64 = 100 * MS;
@@ -53,6 +53,12 @@ const QUIET: u64 = 200 * MS;
 
 /// After how many quiet milliseconds memory is given back.
 const MOMENT: i32 = 500;
+
+/// How long, in milliseconds, a supervisor that has closed its connection may take to end.
+const PATIENCE: i32 = 2000;
+
+/// After how long it is tried again to write what could not be written.
+const AGAIN: u64 = 1000 * MS;
 
 /// How many clients are served at once.
 const MOST_CLIENTS: usize = 256;
@@ -90,7 +96,7 @@ pub struct Launched {
 ///
 /// Must be called with signals blocked if they are to be passed on.
 pub fn launch(job: Job, attach: Option<u8>) -> Result<Launched> {
-    let name = job.entry.name();
+    let id = job.record.id().to_owned();
     let (ours, theirs) = sys::message_pair().doing("make a connection with the supervisor", "socketpair")?;
     let Some((pidfd, _)) = sys::fork().doing("fork the supervisor", "clone3")? else {
         drop(ours);
@@ -102,15 +108,15 @@ pub fn launch(job: Job, attach: Option<u8>) -> Result<Launched> {
     drop(theirs);
     job.entry.keep();
     drop(job);
-    hear_of_it(&name, ours, &pidfd, attach)
+    hear_of_it(&id, ours, &pidfd, attach)
 }
 
 /// What the supervisor says when the container runs, or cannot. Not in the frame that the supervisor itself goes on in: that
 /// would stay on its stack for as long as it lives.
 #[inline(never)]
-fn hear_of_it(name: &str, ours: OwnedFd, pidfd: &OwnedFd, attach: Option<u8>) -> Result<Launched> {
+fn hear_of_it(id: &str, ours: OwnedFd, pidfd: &OwnedFd, attach: Option<u8>) -> Result<Launched> {
     let mut message = [0u8; 1 + MOST];
-    let answer = control::next(ours.as_fd(), &mut message, -1).doing("hear from the supervisor", name)?;
+    let answer = control::next(ours.as_fd(), &mut message, -1).doing("hear from the supervisor", "")?;
     let data = |length: usize| message.get(1..=length).unwrap_or_default();
     match answer {
         Some((tell::STARTED, length)) => {
@@ -125,12 +131,19 @@ fn hear_of_it(name: &str, ours: OwnedFd, pidfd: &OwnedFd, attach: Option<u8>) ->
             Err(error)
         }
         _ => {
+            let mut wanted = [PollFd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            if sys::poll(&mut wanted, PATIENCE).is_ok_and(|n| n == 0) {
+                // Its word was lost, for want of memory perhaps; the record has it too.
+                let found = State::open()?.find(id.as_ref())?;
+                let (_, pid) = found.process()?;
+                return Ok(Launched { pid, client: None });
+            }
             let ended = sys::wait_pidfd(pidfd.as_fd());
             let how = io::Error::other(match ended {
                 Ok(Ended::Signal(signal)) => format!("it was killed by {}", signals::name(i32::from(signal))),
                 _ => "it ended without a word".to_owned(),
             });
-            Err(Error::new("hear from the supervisor", name, how))
+            Err(Error::new("hear from the supervisor", id.get(..names::SHORT).unwrap_or(id), how))
         }
     }
 }
@@ -242,6 +255,11 @@ impl Client {
         }
         match control::send(self.socket.as_fd(), kind, bytes) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.lossless => return false,
+            Err(e) if self.lossless && matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) => {
+                // poll(2) knows nothing of that.
+                let _ = sys::poll(&mut [], 10);
+                return false;
+            }
             Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => {
                 self.dropped += bytes.len() as u64;
             }
@@ -301,6 +319,8 @@ struct Supervisor {
     reported: bool,
     /// The record is on the disk.
     synced: bool,
+    /// It could not be written: when that is tried again.
+    unsaved: Option<u64>,
 }
 
 /// A process that has ended.
@@ -333,6 +353,7 @@ impl Supervisor {
             began: 0,
             reported: false,
             synced: false,
+            unsaved: None,
         }
     }
 
@@ -397,8 +418,9 @@ impl Supervisor {
     }
 
     fn save(&mut self) {
-        // A disk that is full or gone must not end the container; the next change is another try.
-        let _ = self.job.entry.save(&self.job.record);
+        // A disk that is full or gone must not end the container.
+        let saved = self.job.entry.save(&self.job.record).or_else(|_| self.job.entry.save(&self.job.record));
+        self.unsaved = saved.is_err().then(|| sys::now() + AGAIN);
     }
 
     fn note(&self, what: &str, more: &[(&str, String)]) {
@@ -432,7 +454,15 @@ impl Supervisor {
             let _ = sys::dup_to(sys::borrow(1), 2);
         }
         if let Some(client) = self.clients.first_mut() {
-            let told = control::send(client.socket.as_fd(), tell::STARTED, &pid.to_ne_bytes());
+            let mut told = control::send(client.socket.as_fd(), tell::STARTED, &pid.to_ne_bytes());
+            for _ in 0..100 {
+                // Only who has gone does not want to know.
+                if !told.as_ref().is_err_and(|e| !matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))) {
+                    break;
+                }
+                let _ = sys::poll(&mut [], 10);
+                told = control::send(client.socket.as_fd(), tell::STARTED, &pid.to_ne_bytes());
+            }
             client.gone = told.is_err() && !client.owner || !client.attached;
             if client.gone {
                 self.clients.clear();
@@ -504,7 +534,7 @@ impl Supervisor {
     fn begin(&mut self) -> Result<(Born, Ends, Group)> {
         self.began = sys::now();
         self.deadline = None;
-        self.input_ended = false;
+        (self.input, self.input_ended) = (Vec::new(), false);
         let id = self.job.record.id().to_owned();
         let root = facts::open_root(&self.job.spec.root)?;
         let mut held = Held::default();
@@ -686,7 +716,7 @@ impl Supervisor {
             .as_ref()
             .map(|_| self.check.running.as_ref().map_or(self.check.due, |(_, end)| *end));
         let log = self.log.as_ref().filter(|log| log.is_holding()).map(|_| self.spoke + QUIET);
-        let next = [self.deadline, check, log].into_iter().flatten().min();
+        let next = [self.deadline, check, log, self.unsaved].into_iter().flatten().min();
         next.map_or(-1, |time| (time.saturating_sub(sys::now()).div_ceil(MS)).min(3_600_000) as i32)
     }
 
@@ -747,6 +777,9 @@ impl Supervisor {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
             kill_all(born, group);
+        }
+        if self.unsaved.is_some_and(|time| time <= now) {
+            self.save();
         }
         if let Some(log) = self.log.as_mut().filter(|log| log.is_holding() && now >= self.spoke + QUIET) {
             log.flush(clock::now());
@@ -911,10 +944,15 @@ impl Supervisor {
                 }
             }
             ask::DETACH => (client.owner, client.gone) = (false, true),
-            ask::DOWN => {
+            ask::DOWN | ask::KILL => {
                 (self.down, self.stopped) = (true, true);
                 client.waits = true;
                 let _ = control::send(client.socket.as_fd(), tell::NOTED, &[]);
+                if let (ask::KILL, Some(born)) = (message[0], born) {
+                    let group = Group::open(self.job.record.id());
+                    kill_all(born, &group);
+                    let _ = group.thaw();
+                }
             }
             _ => {}
         }
