@@ -11,6 +11,7 @@ mod hostile;
 mod kills;
 mod options;
 mod readme;
+mod reliability;
 mod rootless;
 mod signals;
 mod support;

@@ -254,7 +254,7 @@ fn tree(path: &Path) -> BTreeSet<String> {
 }
 
 /// Processes in another mount, pid or user namespace than ours, or that are called ctr: containers, or their parents.
-fn others() -> BTreeSet<String> {
+pub fn others() -> BTreeSet<String> {
     let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
