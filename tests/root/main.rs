@@ -11,6 +11,7 @@ mod hostile;
 mod kills;
 mod options;
 mod readme;
+mod records;
 mod reliability;
 mod rootless;
 mod signals;

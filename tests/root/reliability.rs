@@ -278,7 +278,11 @@ impl Verb {
         self.judge(&self.name, "");
         let mut shots = Vec::new();
         for (process, calls) in usual.calls.iter().enumerate().take(self.processes) {
-            for (call, &number) in (1..).zip(calls) {
+            let mut seen = BTreeMap::<i64, usize>::new();
+            for &number in calls {
+                let call = seen.entry(number).or_default();
+                *call += 1;
+                let call = *call;
                 shots.extend(hits(number).into_iter().map(|hit| Shot { process, call, number, hit }));
             }
         }
@@ -295,10 +299,36 @@ impl Verb {
     }
 }
 
+/// After a failure: the next point shall not suffer from it.
+fn clear() {
+    for process in others() {
+        let pid: i32 = process.split(' ').next().unwrap().parse().unwrap();
+        #[allow(unsafe_code)]
+        // SAFETY: no memory is involved.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL)
+        };
+    }
+    until("their end", || others().is_empty().then_some(()));
+    for folder in ["/var/lib/ctr/containers", "/run/ctr/containers", "/run/ctr/layers"] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            c(&["rm", "-f", &entry.file_name().to_string_lossy()]);
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let ours = hierarchy.path().join("ctr");
+        for entry in fs::read_dir(&ours).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(entry.path());
+        }
+        let _ = fs::remove_dir(ours);
+    }
+}
+
 /// Each verb, with each of these hits at its points: how many there were.
 fn everywhere(hits: impl Fn(i64) -> Vec<Hit>, most: usize, told: impl Fn(&Verb, &Shot, &Traced) -> Result<(), String>) {
     let host = start();
-    let (mut points, mut hit) = (0, 0);
+    let (mut points, mut hit, mut failed) = (0, 0, 0);
     let began = Instant::now();
     for verb in Verb::all() {
         let shots = verb.shots(&hits);
@@ -308,15 +338,28 @@ fn everywhere(hits: impl Fn(i64) -> Vec<Hit>, most: usize, told: impl Fn(&Verb, 
         for process in 0..verb.processes {
             let its: Vec<_> = shots.iter().filter(|shot| shot.process == process).copied().collect();
             for shot in sample(&its, most) {
-                let traced = verb.run(Some(shot));
-                let what = format!("{} {shot:?}", verb.name);
-                by_process.entry(process).or_default().0 += 1;
-                by_process.entry(process).or_default().1 += usize::from(traced.hit.is_some());
-                if let Err(why) = told(&verb, &shot, &traced) {
-                    panic!("{what}: {why}: {traced:#?}");
+                let count = by_process.entry(process).or_default();
+                count.0 += 1;
+                let start = Instant::now();
+                // One that fails has said why; the others are tried all the same.
+                let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    let traced = verb.run(Some(shot));
+                    let what = format!("{} {shot:?}", verb.name);
+                    count.1 += usize::from(traced.hit.is_some());
+                    if let Err(why) = told(&verb, &shot, &traced) {
+                        panic!("{what}: {why}: {traced:#?}");
+                    }
+                    verb.judge(&what, &format!("{:#?}", traced.done));
+                    host.same_soon();
+                }));
+                if start.elapsed() > Duration::from_secs(1) {
+                    println!("slow: {} {shot:?} took {:.1?}", verb.name, start.elapsed());
                 }
-                verb.judge(&what, &format!("{:#?}", traced.done));
-                host.same_soon();
+                if fine.is_err() {
+                    failed += 1;
+                    clear();
+                    host.same_soon();
+                }
             }
         }
         println!("{:8} {} points there are, tried and hit by process: {by_process:?}", verb.name, shots.len());
@@ -324,6 +367,7 @@ fn everywhere(hits: impl Fn(i64) -> Vec<Hit>, most: usize, told: impl Fn(&Verb, 
         hit += by_process.values().map(|(_, hit)| hit).sum::<usize>();
     }
     println!("{points} points tried, {hit} hit, in {:.1?}", began.elapsed());
+    assert_eq!(failed, 0, "of {points} points failed: see above");
     assert!(hit * 10 > points * 7, "most calls are the same each time: {hit} of {points}");
     host.same_soon();
 }

@@ -16,8 +16,8 @@ use crate::support::Done;
 /// How long a run may take, from its start to the end of its last process.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(6);
 
-/// The same for [`follow`]: ctr itself waits for 20 seconds for a supervisor that does not answer.
-const LONG_LIMIT: std::time::Duration = std::time::Duration::from_secs(25);
+/// The same for [`follow`].
+const LONG_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// For how long nothing must happen after a command's end until what it left behind counts as settled.
 const QUIET: std::time::Duration = std::time::Duration::from_millis(25);
@@ -36,9 +36,10 @@ pub enum Hit {
 pub struct Shot {
     /// 0 is the command itself, 1 its first child, and so on.
     pub process: usize,
-    /// The first call after execve is 1.
+    /// The first call after execve is 1. For [`follow`]: the first one of this number is 1, because a process that had to
+    /// wait has made others in between.
     pub call: usize,
-    /// Only if it is this one: a process that had to wait has made others.
+    /// Only if it is this one.
     pub number: i64,
     pub hit: Hit,
 }
@@ -98,6 +99,8 @@ struct Tracer {
     set_up: bool,
     /// Whoever becomes another program is let go of, unless it is the command.
     only_ours: bool,
+    /// A shot counts the calls of its number alone.
+    by_number: bool,
     kill_on_exit: i32,
 }
 
@@ -113,6 +116,7 @@ impl Tracer {
             code: None,
             set_up: false,
             only_ours: false,
+            by_number: false,
             kill_on_exit: libc::PTRACE_O_EXITKILL,
         }
     }
@@ -171,14 +175,18 @@ impl Tracer {
                 Some((true, nr)) => {
                     let mine = &mut self.calls[process.number];
                     mine.push(nr);
-                    let here = (process.number, mine.len(), nr);
+                    let which = if self.by_number { mine.iter().filter(|n| **n == nr).count() } else { mine.len() };
+                    let here = (process.number, which, nr);
                     if let Some(shot) = self.shot.filter(|s| (s.process, s.call, s.number) == here) {
                         self.hit = Some(pid);
                         match shot.hit {
                             Hit::Kill => kill(pid),
                             Hit::Error(errno) => {
                                 process.error = Some(errno);
-                                registers(pid, |r| r.orig_rax = u64::MAX);
+                                // A descriptor is gone whatever close(2) says.
+                                if nr != libc::SYS_close {
+                                    registers(pid, |r| r.orig_rax = u64::MAX);
+                                }
                             }
                         }
                     }
@@ -271,7 +279,7 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
 pub fn follow(command: &mut Command, others: &[i32], shot: Option<Shot>) -> Traced {
     let (root, mut out, mut err) = spawn(command);
     let mut tracer = Tracer::new(root, shot);
-    (tracer.only_ours, tracer.kill_on_exit) = (true, 0);
+    (tracer.only_ours, tracer.by_number, tracer.kill_on_exit) = (true, true, 0);
     for &pid in others {
         assert_eq!(ptrace(libc::PTRACE_SEIZE as u32, pid, 0, OPTIONS as usize), 0, "seize {pid}");
         tracer.enlist(pid);
