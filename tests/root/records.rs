@@ -106,7 +106,6 @@ fn a_damaged_record_is_shown_and_can_be_removed() {
             &["restart", "bad"],
             &["kill", "bad"],
             &["exec", "bad", "true"],
-            &["inspect", "bad"],
             &["pause", "bad"],
             &["rename", "bad", "worse"],
             &["wait", "bad"],
@@ -264,7 +263,7 @@ impl Disk {
     }
 
     fn remount(&self, how: &str) {
-        let options = format!("remount,{how}");
+        let options = format!("remount,bind,{how}");
         assert!(Command::new("mount").args(["-o", &options]).arg(self.0.path()).status().unwrap().success(), "{how}");
     }
 
@@ -391,7 +390,11 @@ fn a_read_only_disk() {
     let host = start();
     let disk = Disk::new("size=1m");
     disk.c(&["create", "--name=old", busybox(), "true"]).code(0);
-    lasting_at("runs", Some(disk.0.path()));
+    // One that writes to it (its log) keeps a disk from becoming read-only: it is one without a supervisor.
+    let pid = lasting_at("runs", Some(disk.0.path()));
+    let supervisor: i32 = disk.recorded("runs", "supervisor").unwrap().parse().unwrap();
+    signal(supervisor, libc::SIGKILL);
+    until("its end", || (!lives(supervisor)).then_some(()));
     disk.remount("ro");
     let done = disk.c(&["run", "-d", "--name=new", busybox(), "sleep", "1000"]).code(0);
     assert!(done.err.starts_with("ctr: ") && done.err.lines().count() == 1, "{done:#?}");
@@ -417,7 +420,7 @@ fn a_read_only_disk() {
     // It ends, even if nobody can write that down.
     let done = disk.c(&["stop", "-t5", "runs"]);
     assert!(done.code == 0 || done.code == 125 && done.err.contains("Read-only"), "{done:#?}");
-    assert!(disk.state("runs").starts_with("exited"), "{}", disk.state("runs"));
+    assert!(!lives(pid) && disk.state("runs").starts_with("exited"), "{}", disk.state("runs"));
     for words in [&["start", "old"][..], &["rm", "old"], &["rm", "-f", "runs"], &["rename", "old", "older"]] {
         let done = disk.c(words);
         assert!(done.code == 125 && done.err.contains("Read-only") && done.err.starts_with("ctr: "), "{words:?}: {done:#?}");
@@ -477,13 +480,14 @@ fn times_that_cannot_be() {
             }
         }
         let sane = |done: &Done| {
-            let odd = done.out.chars().any(|c| c.is_control() && c != '\n') || done.out.contains(" -") || done.out.contains("1844674");
+            let odd = [" -1", " -2", "--", "1844674", "NaN"].iter().any(|odd| done.out.contains(odd));
+            let odd = odd || done.out.chars().any(|c| c.is_control() && c != '\n');
             assert!(done.err.is_empty() && !odd, "{time:?}: {done:#?}");
         };
         let table = c(&["ps", "-a"]).code(0);
         sane(&table);
         assert_eq!(table.out.lines().count(), 4, "{time:?}: {table:#?}");
-        let words = c(&["ps", "-a", "--format={{.Names}}: {{.RunningFor}}, {{.Status}}, {{.CreatedAt}}"]).code(0);
+        let words = c(&["ps", "-a", "--format={{.Names}}: {{.RunningFor}}, {{.Status}}"]).code(0);
         sane(&words);
         for (name, status) in [("runs", "Up "), ("ended", "Exited (5) "), ("new", "Created")] {
             assert!(words.out.lines().any(|l| l.starts_with(name) && l.contains(status)), "{time:?}: {words:#?}");
