@@ -426,7 +426,7 @@ impl Dice {
 #[test]
 fn a_hundred_commands_at_once() {
     let host = start();
-    let mut dice = Dice(3);
+    let (mut dice, mut wrong) = (Dice(3), Vec::new());
     let names: Vec<_> = (0..10).map(|n| format!("n{n}")).collect();
     let rounds = if std::env::var_os("CTR_TEST_ALL").is_some() { 50 } else { 3 };
     for round in 0..rounds {
@@ -449,16 +449,19 @@ fn a_hundred_commands_at_once() {
             crowd.push((Live::start(&mut plain(&words)), words));
         }
         for (live, words) in crowd {
-            let done = live.done();
-            let show = format!("round {round}: {words:?}: {done:#?}");
-            assert!(matches!(done.code, 0 | 125 | 126 | 137 | 143), "{show}");
-            assert!(done.err.lines().all(|l| l.starts_with("ctr: ") || l.starts_with("  try: ")), "{show}");
-            assert!(done.code == 0 || !done.err.is_empty() || words[0] == "exec", "{show}");
-            for word in ["bug in ctr", "panicked", "cut off", "does not begin", "it has no id", "os error 22", "is busy"] {
-                assert!(!done.err.contains(word) && !done.out.contains(word), "{show}");
-            }
-            if words[0] == "ps" {
-                assert!(done.code == 0 && done.err.is_empty(), "{show}");
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live.done()));
+            let Ok(done) = ended else {
+                wrong.push(format!("round {round}: {words:?} hangs"));
+                continue;
+            };
+            let line = |l: &str| l.starts_with("ctr: ") || l.starts_with("  try: ");
+            let clear = matches!(done.code, 0 | 125 | 126 | 137 | 143) && done.err.lines().all(line);
+            let told = done.code == 0 || !done.err.is_empty() || words[0] == "exec";
+            let bad = ["bug in ctr", "panicked", "cut off", "does not begin", "it has no id", "os error 22", "is busy"];
+            let sane = !bad.iter().any(|word| done.err.contains(word) || done.out.contains(word));
+            let listed = words[0] != "ps" || done.code == 0 && done.err.is_empty();
+            if !(clear && told && sane && listed) {
+                wrong.push(format!("round {round}: {words:?}: {done:#?}"));
             }
         }
         for seen in truth(&format!("round {round}")) {
@@ -476,6 +479,7 @@ fn a_hundred_commands_at_once() {
     assert!(done.err.is_empty() || done.err.contains("no container"), "{done:#?}");
     assert!(truth("the end").is_empty());
     host.same_soon();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// su, gosu and the like: who changes his ids loses the signal that comes when his parent dies.
@@ -638,13 +642,12 @@ fn life_after_life() {
     }
     println!("{cycles} times run -d and rm -f: {:.2?}", began.elapsed());
     host.same_soon();
-    let mut after = growth();
+    let grown = || growth().into_iter().filter(|(what, now)| *now > before[what]).collect::<Vec<_>>();
     let end = Instant::now() + Duration::from_secs(5);
-    while after != before && Instant::now() < end {
+    while !grown().is_empty() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
-        after = growth();
     }
-    assert_eq!(after, before);
+    assert!(grown().is_empty(), "{:?}, before {before:?}", grown());
     let journal: u64 =
         ["events", "events.1"].iter().filter_map(|f| fs::metadata(format!("/run/ctr/{f}")).ok()).map(|m| m.len()).sum();
     println!("the journal has {journal} bytes");
