@@ -87,7 +87,12 @@ fn a_damaged_record_is_shown_and_can_be_removed() {
         ("empty", Box::new(|_| Vec::new())),
         ("a later version", Box::new(|text| text.replacen("ctr 1", "ctr 2", 1).into())),
         ("another program's", Box::new(|_| b"{\"ociVersion\": \"1.0.2\"}\n".to_vec())),
-        ("without an id", Box::new(|text| text.lines().filter(|l| !l.starts_with("id ")).map(|l| format!("{l}\n")).collect::<String>().into())),
+        (
+            "without an id",
+            Box::new(|text| {
+                text.lines().filter(|l| !l.starts_with("id ")).map(|l| format!("{l}\n")).collect::<String>().into()
+            }),
+        ),
         ("an id that is a path", Box::new(|text| text.replacen("\nid ", "\nid ../../", 1).into())),
         ("five megabytes", Box::new(|text| [text.as_bytes(), &b"x y\n".repeat(5 << 18)].concat())),
     ];
@@ -161,7 +166,10 @@ fn strangers_among_the_containers_are_left_alone() {
         fs::remove_file(record("bad")).unwrap();
         make(&record("bad"));
         let all = listed();
-        assert!(all.iter().any(|s| s.name == "good" && s.state == "running" && s.pid == Some(good)), "{what}: {all:#?}");
+        assert!(
+            all.iter().any(|s| s.name == "good" && s.state == "running" && s.pid == Some(good)),
+            "{what}: {all:#?}"
+        );
         assert!(all.iter().any(|s| s.name == "bad" && s.state == "unreadable"), "{what}: {all:#?}");
         refused(&["start", "bad"]);
         c(&["rm", "-f", "bad"]).code(0);
@@ -287,7 +295,9 @@ impl Disk {
     /// Nothing holds on to it.
     #[track_caller]
     fn away(self) {
-        until("the disk to be free", || Command::new("umount").arg(self.0.path()).output().unwrap().status.success().then_some(()));
+        until("the disk to be free", || {
+            Command::new("umount").arg(self.0.path()).output().unwrap().status.success().then_some(())
+        });
     }
 }
 
@@ -308,7 +318,17 @@ fn told(done: &Done, what: &str) {
 #[test]
 fn on_a_disk_of_any_small_size() {
     let host = start();
-    for options in ["size=4k", "size=8k", "size=16k", "size=64k", "size=1m", "nr_inodes=4", "nr_inodes=7", "nr_inodes=9", "nr_inodes=12"] {
+    for options in [
+        "size=4k",
+        "size=8k",
+        "size=16k",
+        "size=64k",
+        "size=1m",
+        "nr_inodes=4",
+        "nr_inodes=7",
+        "nr_inodes=9",
+        "nr_inodes=12",
+    ] {
         let disk = Disk::new(options);
         for words in [
             vec!["create", "--name=k", busybox(), "true"],
@@ -423,7 +443,10 @@ fn a_read_only_disk() {
     assert!(!lives(pid) && disk.state("runs").starts_with("exited"), "{}", disk.state("runs"));
     for words in [&["start", "old"][..], &["rm", "old"], &["rm", "-f", "runs"], &["rename", "old", "older"]] {
         let done = disk.c(words);
-        assert!(done.code == 125 && done.err.contains("Read-only") && done.err.starts_with("ctr: "), "{words:?}: {done:#?}");
+        assert!(
+            done.code == 125 && done.err.contains("Read-only") && done.err.starts_with("ctr: "),
+            "{words:?}: {done:#?}"
+        );
         assert_eq!(done.err.lines().filter(|l| !l.starts_with("  try: ")).count(), 1, "{done:#?}");
     }
     assert!(disk.state("old").starts_with("created"), "{}", disk.state("old"));
@@ -469,8 +492,17 @@ fn times_that_cannot_be() {
     let done = c(&["run", "--name=ended", busybox(), "sh", "-c", "echo one; echo two >&2; exit 5"]);
     assert_eq!(done.code, 5, "{done:#?}");
     c(&["create", "--name=new", busybox(), "true"]).code(0);
-    let times = ["2099-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z",
-        "99999-01-01T00:00:00Z", "2026-13-45T99:99:99Z", "yesterday", "", "-1"];
+    let times = [
+        "2099-12-31T23:59:59.999999999Z",
+        "9999-12-31T23:59:59Z",
+        "1970-01-01T00:00:00Z",
+        "0001-01-01T00:00:00Z",
+        "99999-01-01T00:00:00Z",
+        "2026-13-45T99:99:99Z",
+        "yesterday",
+        "",
+        "-1",
+    ];
     for time in times {
         for key in ["created", "started", "finished"] {
             for name in ["runs", "ended", "new"] {
@@ -527,12 +559,19 @@ fn a_process_that_only_has_the_number_is_never_signalled() {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         assert!(stat.contains(") S "), "{what}: {stat}");
     };
-    until("it sleeps", || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains("(sleep) S ").then_some(()));
+    until("it sleeps", || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains("(sleep) S ").then_some(())
+    });
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let ticks: u64 = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap().parse().unwrap();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned();
     let namespace = fs::metadata("/proc/self/ns/pid").unwrap().ino();
-    let truths = [("pid", pid.to_string()), ("ticks", ticks.to_string()), ("boot", boot), ("pid-namespace", namespace.to_string())];
+    let truths = [
+        ("pid", pid.to_string()),
+        ("ticks", ticks.to_string()),
+        ("boot", boot),
+        ("pid-namespace", namespace.to_string()),
+    ];
     let lies: [(&str, Option<&str>); 9] = [
         ("ticks", Some("1")),
         ("ticks", Some("")),
@@ -548,8 +587,11 @@ fn a_process_that_only_has_the_number_is_never_signalled() {
         let at = format!("{folder}/containers/k/record");
         let text = fs::read_to_string(&at).unwrap();
         let keys = ["pid", "ticks", "boot", "pid-namespace", "state", "supervisor", "finished", "exit", "stopped"];
-        let mut text: String =
-            text.lines().filter(|l| !keys.contains(&l.split(' ').next().unwrap())).map(|l| format!("{l}\n")).collect();
+        let mut text: String = text
+            .lines()
+            .filter(|l| !keys.contains(&l.split(' ').next().unwrap()))
+            .map(|l| format!("{l}\n"))
+            .collect();
         text += &format!("state running\nsupervisor {pid}\n");
         for (key, value) in &truths {
             match lie {
@@ -588,7 +630,11 @@ fn a_process_that_only_has_the_number_is_never_signalled() {
         }
         // One that is to end with its ctr run: whoever comes next would end it.
         fs::create_dir("/run/ctr/containers/k").unwrap();
-        fs::write("/run/ctr/containers/k/record", format!("ctr 1\nid {}\nguarded yes\nroot host\narg x\n", "5".repeat(64))).unwrap();
+        fs::write(
+            "/run/ctr/containers/k/record",
+            format!("ctr 1\nid {}\nguarded yes\nroot host\narg x\n", "5".repeat(64)),
+        )
+        .unwrap();
         forge("/run/ctr", Some(lie));
         c(&["ps", "-a"]).code(0);
         unharmed(&format!("guarded {lie:?}"));

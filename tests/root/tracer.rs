@@ -233,7 +233,10 @@ fn spawn(command: &mut Command) -> (i32, File, File) {
 }
 
 /// Kills everybody who is alive when so much time has passed. Says whether that happened, once the sender is told.
-fn dog(alive: &Arc<Mutex<Vec<i32>>>, limit: std::time::Duration) -> (mpsc::Sender<()>, std::thread::JoinHandle<bool>) {
+fn dog(
+    alive: &Arc<Mutex<Vec<i32>>>,
+    limit: std::time::Duration,
+) -> (mpsc::Sender<()>, std::thread::JoinHandle<bool>) {
     let (finished, watch) = mpsc::channel::<()>();
     let alive = alive.clone();
     let dog = std::thread::spawn(move || {
