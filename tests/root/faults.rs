@@ -33,7 +33,7 @@ fn each_step_that_fails_is_named() {
 }
 
 /// Errors that this call may have in real life, on a machine that is full or sick.
-fn errors(call: i64, tty: bool) -> &'static [i32] {
+pub fn errors(call: i64, tty: bool) -> &'static [i32] {
     use libc::{EAGAIN, EINTR, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC};
     match call {
         // What cannot fail, and the start of the C and the Rust library.

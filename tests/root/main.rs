@@ -15,6 +15,8 @@ mod lifecycle;
 mod logs;
 mod options;
 mod readme;
+mod records;
+mod reliability;
 mod rootless;
 mod signals;
 mod support;

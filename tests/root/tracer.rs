@@ -16,6 +16,12 @@ use crate::support::Done;
 /// How long a run may take, from its start to the end of its last process.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(6);
 
+/// The same for [`follow`].
+const LONG_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// For how long nothing must happen after a command's end until what it left behind counts as settled.
+const QUIET: std::time::Duration = std::time::Duration::from_millis(25);
+
 /// What happens to a process at a system call.
 #[derive(Clone, Copy, Debug)]
 pub enum Hit {
@@ -30,9 +36,10 @@ pub enum Hit {
 pub struct Shot {
     /// 0 is the command itself, 1 its first child, and so on.
     pub process: usize,
-    /// The first call after execve is 1.
+    /// The first call after execve is 1. For [`follow`]: the first one of this number is 1, because a process that had to
+    /// wait has made others in between.
     pub call: usize,
-    /// Only if it is this one: a process that had to wait has made others.
+    /// Only if it is this one.
     pub number: i64,
     pub hit: Hit,
 }
@@ -73,103 +80,113 @@ struct Process {
     error: Option<i32>,
 }
 
-/// Runs it to the end of its last process. Standard input is the command's own business.
-pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
-    let (mut out, mut err) = (memory(), memory());
-    command.stdout(Stdio::from(out.try_clone().unwrap())).stderr(Stdio::from(err.try_clone().unwrap()));
-    // SAFETY: one system call, and no memory is touched.
-    unsafe {
-        command.pre_exec(|| match ptrace(libc::PTRACE_TRACEME as u32, 0, 0, 0) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
-    }
-    // Who has lost his parent comes to us, and not to a PID 1 that may not care.
-    // SAFETY: no memory is involved.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-    let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let root = child.id() as i32;
-    let mut processes = HashMap::from([(root, Process { number: 0, known: true, error: None })]);
-    let alive = Arc::new(Mutex::new(vec![root]));
-    let (finished, watch) = mpsc::channel::<()>();
-    let dog = std::thread::spawn({
-        let alive = alive.clone();
-        move || {
-            let hung = watch.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
-            while hung && watch.recv_timeout(std::time::Duration::from_millis(100)).is_err() {
-                let alive = alive.lock().unwrap();
-                if alive.is_empty() {
-                    break;
-                }
-                for pid in alive.iter() {
-                    kill(*pid);
-                }
-            }
-            hung
-        }
-    });
+const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC;
 
-    let (mut calls, mut hit, mut code, mut set_up) = (vec![vec![]], None, None, false);
-    loop {
-        let mut status = 0;
-        // SAFETY: status outlives the call.
-        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
-        if pid < 0 {
-            break;
+/// What is known of a run while it goes on.
+struct Tracer {
+    root: i32,
+    processes: HashMap<i32, Process>,
+    alive: Arc<Mutex<Vec<i32>>>,
+    calls: Vec<Vec<i64>>,
+    shot: Option<Shot>,
+    hit: Option<i32>,
+    /// The exit code of the command.
+    code: Option<i32>,
+    set_up: bool,
+    /// Whoever becomes another program is let go of, unless it is the command.
+    only_ours: bool,
+    /// A shot counts the calls of its number alone.
+    by_number: bool,
+    kill_on_exit: i32,
+}
+
+impl Tracer {
+    fn new(root: i32, shot: Option<Shot>) -> Tracer {
+        Tracer {
+            root,
+            processes: HashMap::from([(root, Process { number: 0, known: true, error: None })]),
+            alive: Arc::new(Mutex::new(vec![root])),
+            calls: vec![vec![]],
+            shot,
+            hit: None,
+            code: None,
+            set_up: false,
+            only_ours: false,
+            by_number: false,
+            kill_on_exit: libc::PTRACE_O_EXITKILL,
         }
+    }
+
+    fn enlist(&mut self, pid: i32) {
+        if !self.processes.contains_key(&pid) {
+            self.calls.push(vec![]);
+            let number = self.calls.len() - 1;
+            self.processes.insert(pid, Process { number, known: false, error: None });
+            self.alive.lock().unwrap().push(pid);
+        }
+    }
+
+    fn forget(&mut self, pid: i32) {
+        self.alive.lock().unwrap().retain(|p| *p != pid);
+        self.processes.remove(&pid);
+    }
+
+    /// Takes note of what waitpid says, and lets the process go on.
+    fn event(&mut self, pid: i32, status: i32) {
         if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
-            if pid == root {
-                code = Some(if libc::WIFEXITED(status) {
+            if pid == self.root {
+                self.code = Some(if libc::WIFEXITED(status) {
                     libc::WEXITSTATUS(status)
                 } else {
                     128 + libc::WTERMSIG(status)
                 });
             }
-            alive.lock().unwrap().retain(|p| *p != pid);
-            processes.remove(&pid);
-            continue;
+            self.forget(pid);
+            return;
         }
         let (stop, event) = (libc::WSTOPSIG(status), status >> 16);
-        let mut enlist = |pid: i32, processes: &mut HashMap<i32, Process>| {
-            if !processes.contains_key(&pid) {
-                calls.push(vec![]);
-                processes.insert(pid, Process { number: calls.len() - 1, known: false, error: None });
-                alive.lock().unwrap().push(pid);
-            }
-        };
-        enlist(pid, &mut processes);
+        self.enlist(pid);
         let mut deliver = 0;
-        if !set_up {
-            set_up = true;
-            let options = libc::PTRACE_O_TRACESYSGOOD
-                | libc::PTRACE_O_TRACEFORK
-                | libc::PTRACE_O_TRACEVFORK
-                | libc::PTRACE_O_TRACECLONE
-                | libc::PTRACE_O_TRACEEXEC
-                | libc::PTRACE_O_EXITKILL;
-            assert_eq!(ptrace(libc::PTRACE_SETOPTIONS as u32, root, 0, options as usize), 0);
+        if pid == self.root && !self.set_up {
+            self.set_up = true;
+            let options = OPTIONS | self.kill_on_exit;
+            assert_eq!(ptrace(libc::PTRACE_SETOPTIONS as u32, pid, 0, options as usize), 0);
+        } else if event == libc::PTRACE_EVENT_STOP {
+            // Of one that was seized, or that one of those has made; or a SIGSTOP.
+            self.processes.get_mut(&pid).unwrap().known = true;
         } else if stop == libc::SIGTRAP && event != 0 {
             if event != libc::PTRACE_EVENT_EXEC {
                 let mut born = 0_u64;
                 ptrace(libc::PTRACE_GETEVENTMSG as u32, pid, 0, &raw mut born as usize);
-                enlist(born as i32, &mut processes);
+                self.enlist(born as i32);
+            } else if self.only_ours && pid != self.root {
+                ptrace(libc::PTRACE_DETACH as u32, pid, 0, 0);
+                self.forget(pid);
+                return;
             }
         } else if stop == libc::SIGTRAP | 0x80 {
-            let process = processes.get_mut(&pid).unwrap();
+            let process = self.processes.get_mut(&pid).unwrap();
             process.known = true;
             match call_of(pid) {
                 Some((true, nr)) => {
-                    let mine = &mut calls[process.number];
+                    let mine = &mut self.calls[process.number];
                     mine.push(nr);
-                    if let Some(shot) =
-                        shot.filter(|s| (s.process, s.call, s.number) == (process.number, mine.len(), nr))
-                    {
-                        hit = Some(pid);
+                    let which = if self.by_number { mine.iter().filter(|n| **n == nr).count() } else { mine.len() };
+                    let here = (process.number, which, nr);
+                    if let Some(shot) = self.shot.filter(|s| (s.process, s.call, s.number) == here) {
+                        self.hit = Some(pid);
                         match shot.hit {
                             Hit::Kill => kill(pid),
                             Hit::Error(errno) => {
                                 process.error = Some(errno);
-                                registers(pid, |r| r.orig_rax = u64::MAX);
+                                // A descriptor is gone whatever close(2) says.
+                                if nr != libc::SYS_close {
+                                    registers(pid, |r| r.orig_rax = u64::MAX);
+                                }
                             }
                         }
                     }
@@ -181,12 +198,73 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
                 }
                 None => {}
             }
-        } else if stop == libc::SIGSTOP && !processes[&pid].known {
-            processes.get_mut(&pid).unwrap().known = true;
+        } else if stop == libc::SIGSTOP && !self.processes[&pid].known {
+            self.processes.get_mut(&pid).unwrap().known = true;
         } else {
             deliver = stop;
         }
         ptrace(libc::PTRACE_SYSCALL as u32, pid, 0, deliver as usize);
+    }
+
+    fn traced(self, hung: bool, out: &mut File, err: &mut File) -> Traced {
+        let text = |file: &mut File| {
+            let mut bytes = Vec::new();
+            file.rewind().and_then(|()| file.read_to_end(&mut bytes)).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let done = Done { code: self.code.expect("its end was seen"), out: text(out), err: text(err) };
+        Traced { done, calls: self.calls, hit: self.hit, hung }
+    }
+}
+
+/// Starts it as a tracee, with files for its output.
+fn spawn(command: &mut Command) -> (i32, File, File) {
+    let (out, err) = (memory(), memory());
+    command.stdout(Stdio::from(out.try_clone().unwrap())).stderr(Stdio::from(err.try_clone().unwrap()));
+    // SAFETY: one system call, and no memory is touched.
+    unsafe {
+        command.pre_exec(|| match ptrace(libc::PTRACE_TRACEME as u32, 0, 0, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    (child.id() as i32, out, err)
+}
+
+/// Kills everybody who is alive when so much time has passed. Says whether that happened, once the sender is told.
+fn dog(
+    alive: &Arc<Mutex<Vec<i32>>>,
+    limit: std::time::Duration,
+) -> (mpsc::Sender<()>, std::thread::JoinHandle<bool>) {
+    let (finished, watch) = mpsc::channel::<()>();
+    let alive = alive.clone();
+    let dog = std::thread::spawn(move || {
+        let hung = watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+        while hung && watch.recv_timeout(std::time::Duration::from_millis(100)).is_err() {
+            let alive = alive.lock().unwrap();
+            if alive.is_empty() {
+                break;
+            }
+            for pid in alive.iter() {
+                kill(*pid);
+            }
+        }
+        hung
+    });
+    (finished, dog)
+}
+
+/// Runs it to the end of its last process. Standard input is the command's own business.
+pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
+    // Who has lost his parent comes to us, and not to a PID 1 that may not care.
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    let (root, mut out, mut err) = spawn(command);
+    let mut tracer = Tracer::new(root, shot);
+    let (finished, dog) = dog(&tracer.alive, LIMIT);
+    while let Some((pid, status)) = wait(0) {
+        tracer.event(pid, status);
     }
     // Seen dead as a tracer, and now as the parent of orphans.
     // SAFETY: no memory is involved.
@@ -196,13 +274,65 @@ pub fn trace(command: &mut Command, shot: Option<Shot>) -> Traced {
     // SAFETY: no memory is involved.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) };
     let hung = dog.join().unwrap();
-    let text = |file: &mut File| {
-        let mut bytes = Vec::new();
-        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    let done = Done { code: code.expect("its end was seen"), out: text(&mut out), err: text(&mut err) };
-    Traced { done, calls, hit, hung }
+    tracer.traced(hung, &mut out, &mut err)
+}
+
+/// Runs it to its own end, and until what it leaves behind (a supervisor) has settled; that goes on without us then.
+/// `others` live already (a supervisor too) and are numbered from 1 on. Whoever becomes another program is let go of.
+pub fn follow(command: &mut Command, others: &[i32], shot: Option<Shot>) -> Traced {
+    let (root, mut out, mut err) = spawn(command);
+    let mut tracer = Tracer::new(root, shot);
+    (tracer.only_ours, tracer.by_number, tracer.kill_on_exit) = (true, true, 0);
+    for &pid in others {
+        assert_eq!(ptrace(libc::PTRACE_SEIZE as u32, pid, 0, OPTIONS as usize), 0, "seize {pid}");
+        tracer.enlist(pid);
+        ptrace(libc::PTRACE_INTERRUPT as u32, pid, 0, 0);
+        // The command waits in its first stop until the others are seen.
+        let mut status = 0;
+        // SAFETY: status outlives the call.
+        assert_eq!(unsafe { libc::waitpid(pid, &mut status, libc::__WALL) }, pid);
+        tracer.event(pid, status);
+    }
+    let (finished, dog) = dog(&tracer.alive, LONG_LIMIT);
+    let mut last = std::time::Instant::now();
+    loop {
+        let over = tracer.code.is_some();
+        match wait(if over { libc::WNOHANG } else { 0 }) {
+            None => break,
+            Some((0, _)) if last.elapsed() > QUIET => break,
+            Some((0, _)) => std::thread::sleep(std::time::Duration::from_micros(500)),
+            Some((pid, status)) => {
+                tracer.event(pid, status);
+                last = std::time::Instant::now();
+            }
+        }
+    }
+    let _ = finished.send(());
+    let hung = dog.join().unwrap();
+    for pid in tracer.processes.keys().copied().collect::<Vec<_>>() {
+        let mut status = 0;
+        // SAFETY: status outlives the call.
+        unsafe {
+            libc::kill(pid, libc::SIGSTOP);
+            if libc::waitpid(pid, &mut status, libc::__WALL) != pid || !libc::WIFSTOPPED(status) {
+                continue;
+            }
+            let stop = libc::WSTOPSIG(status);
+            let ours = [libc::SIGSTOP, libc::SIGTRAP, libc::SIGTRAP | 0x80].contains(&stop);
+            ptrace(libc::PTRACE_DETACH as u32, pid, 0, if ours { 0 } else { stop as usize });
+            // If it stopped for something else first, ours is still to come, and this takes it away.
+            libc::kill(pid, libc::SIGCONT);
+        }
+    }
+    tracer.traced(hung, &mut out, &mut err)
+}
+
+/// The next thing that happens to a child or tracee of this thread: None if there is none left, pid 0 if WNOHANG says so.
+fn wait(flags: i32) -> Option<(i32, i32)> {
+    let mut status = 0;
+    // SAFETY: status outlives the call.
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD | flags) };
+    (pid >= 0).then_some((pid, status))
 }
 
 /// Whether it enters a call (and which) or leaves one. None when it is dead by now.
