@@ -8,6 +8,7 @@
 //!
 //! See Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -118,27 +119,43 @@ fn value(text: &str, key: &str) -> Option<u64> {
 impl Group {
     /// Makes the groups of a new container; none where that is not possible.
     pub fn create(id: &str) -> Group {
+        let (group, left) = Group::make(id);
+        if !left {
+            return group;
+        }
+        // An earlier run's that could not be removed at its end: somebody may be in it, it may be frozen, and one that was
+        // written to kill it kills (Linux 6.18) whoever is born into it later.
+        group.clear();
+        Group::make(id).0
+    }
+
+    /// Makes them; true if one of them was there already.
+    fn make(id: &str) -> (Group, bool) {
         let name = CString::new(id).unwrap_or_default();
+        let left = Cell::new(false);
         let make = |root: Option<OwnedFd>| {
             let root = root?;
             // Somebody else's end may take the folder away in between: then it is made again.
             (0..20).find_map(|_| {
                 let _ = sys::mkdir(root.as_fd(), OURS, 0o755);
                 let ours = open(root.as_fd(), OURS).ok()?;
-                let new = sys::mkdir(ours.as_fd(), &name, 0o755).is_ok();
-                open(ours.as_fd(), &name).ok().map(|dir| (dir, new))
+                if sys::mkdir(ours.as_fd(), &name, 0o755).is_err() {
+                    left.set(true);
+                }
+                open(ours.as_fd(), &name).ok()
             })
         };
-        let groups = hierarchies().map(make);
-        let left = groups.iter().flatten().any(|(_, new)| !new);
-        let [unified, freezer, memory] = groups.map(|group| Some(group?.0));
-        let group = Group { id: name, unified, freezer, memory };
-        if left {
-            // An earlier run's that could not be removed at its end: nobody may be in it, and it may not be frozen.
-            group.kill();
-            let _ = group.thaw();
+        let [unified, freezer, memory] = hierarchies().map(make);
+        (Group { id: name, unified, freezer, memory }, left.get())
+    }
+
+    /// Ends all that is in it, and takes it away.
+    fn clear(&self) {
+        if self.is_populated() != Some(false) {
+            self.kill();
         }
-        group
+        let _ = self.thaw();
+        self.remove();
     }
 
     /// The groups that a container has.

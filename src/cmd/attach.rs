@@ -111,7 +111,7 @@ fn until_its_end(state: &State, found: &Found) -> Result<u8> {
     }
     // What is to be written down about it may take a moment.
     loop {
-        match state.find(found.record.id().as_ref()) {
+        match state.again(found) {
             Ok(again) if again.is_orphan() => {
                 // Its supervisor was killed: only its end can be waited for.
                 let Some((process, _)) = again.living() else { return code(&again) };

@@ -108,7 +108,7 @@ pub fn remove(state: &State, found: &Found, force: bool) -> Result<()> {
         }
         let locked = state.lock(found);
         // Removed by its own supervisor (--rm), or by somebody else: it is gone, as was wanted.
-        if locked.is_err() && force && state.find(found.word()).is_err() {
+        if locked.is_err() && force && state.again(found).is_err() {
             return Ok(());
         }
         match locked {

@@ -57,5 +57,5 @@ fn until_its_end(found: &Found) -> Option<OwnedFd> {
 
 /// Whether there may be more to come.
 fn again(state: &State, found: &Found) -> bool {
-    state.find(found.record.id().as_ref()).is_ok_and(|now| now.is_alive())
+    state.again(found).is_ok_and(|now| now.is_alive())
 }

@@ -37,7 +37,7 @@ pub fn start(words: &[OsString]) -> Result<u8> {
 /// Starts one; that somebody else has done it meanwhile is as good.
 fn launch_or_find_it_launched(state: &State, found: Found) -> Result<Option<String>> {
     match launch(state, &found, None) {
-        Err(e) if !state.find(found.word()).is_ok_and(|found| found.is_alive()) => Err(e),
+        Err(e) if !state.again(&found).is_ok_and(|found| found.is_alive()) => Err(e),
         _ => Ok(Some(found.name)),
     }
 }
@@ -143,7 +143,7 @@ pub fn restart(words: &[OsString]) -> Result<u8> {
             )));
         }
         crate::container::halt::halt(state, &found, wish.of(&found)?)?;
-        let again = state.find(found.record.id().as_ref())?;
+        let again = state.again(&found)?;
         launch_or_find_it_launched(state, again)
     })
 }

@@ -121,8 +121,13 @@ impl Door {
         let user = user::look_up(root.as_fd(), user)?;
         let owner = outside(proc.as_fd(), &inside("uid_map"), user.uid)
             .zip(outside(proc.as_fd(), &inside("gid_map"), user.gid))
-            .ok_or_else(|| {
-                Error::usage(format_args!("id {} does not exist in the user namespace of {}", user.uid, found.name))
+            .ok_or_else(|| match found.living() {
+                // The map of one that is on its way out is empty.
+                None => ended(),
+                Some(_) => Error::usage(format_args!(
+                    "id {} does not exist in the user namespace of {}",
+                    user.uid, found.name
+                )),
             })?;
         let terminals = if outside(proc.as_fd(), &inside("gid_map"), 5).is_some() { 5 } else { 0 };
         // All that was read under this number was about the process, if it still lives.

@@ -48,8 +48,11 @@ pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
     }
     // First the supervisor: it shall not start it again. What it has done meanwhile is in the record by now.
     let supervisor = down(found)?;
-    let again = state.find(found.word());
+    let again = state.again(found);
     let found = again.as_ref().unwrap_or(found);
+    if found.status == Status::Unreadable {
+        return Err(found.unreadable());
+    }
     if let Some((process, pid)) = found.look_living()? {
         let group = found.group();
         end_process(found, &group, process.as_fd(), pid, how)?;
@@ -65,7 +68,7 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
     // The supervisor holds the process, whatever the record says. One that does not answer is no reason to let it live.
     let supervisor = tell(found, ask::KILL).ok().flatten();
     if supervisor.is_none() {
-        let again = state.find(found.word());
+        let again = state.again(found);
         kill_by_record(again.as_ref().unwrap_or(found))?;
     }
     settle(state, found, supervisor.as_ref())
@@ -82,15 +85,25 @@ fn kill_by_record(found: &Found) -> Result<()> {
     }
     // Its number cannot be learned, or means nothing here; its control group is everybody's.
     let group = found.group();
-    match group.is_populated() {
-        Some(true) => {
+    match (group.is_populated(), looked) {
+        (Some(true), _) => {
             group.kill();
             let _ = group.thaw();
-            if group.empties() { Ok(()) } else { looked.and(Err(found.unreadable())) }
+            if group.empties() { Ok(()) } else { Err(survives(found)) }
         }
-        Some(false) => Ok(()),
-        None => looked.map(drop),
+        (Some(false), _) | (None, Ok(_)) => Ok(()),
+        (None, Err(e)) if e.cause.kind() == io::ErrorKind::Other => {
+            let _ = writeln!(io::stderr(), "ctr: {}: if its process lives, it goes on: {}", found.name, e.cause);
+            Ok(())
+        }
+        (None, Err(e)) => Err(e),
     }
+}
+
+fn survives(found: &Found) -> Error {
+    let cause =
+        io::Error::other("it still runs after SIGKILL (state D: the kernel waits for a device or a file server)");
+    Error::new(format_args!("kill {}", found.name), "", cause)
 }
 
 /// Tells the supervisor, if there is one that can be told, that this is the end.
@@ -174,9 +187,7 @@ fn end_now(found: &Found, group: &Group, process: BorrowedFd) -> Result<()> {
     if ends(process, PATIENCE)? {
         return Ok(());
     }
-    let cause =
-        io::Error::other("it still runs after SIGKILL (state D: the kernel waits for a device or a file server)");
-    Err(Error::new(format_args!("kill {}", found.name), "", cause))
+    Err(survives(found))
 }
 
 /// What a process calls itself.
@@ -208,7 +219,11 @@ fn settle(state: &State, found: &Found, supervisor: Option<&OwnedFd>) -> Result<
     if record.id() != found.record.id() || record.get("guarded").is_some() {
         return Ok(());
     }
-    let process = record.look_up().doing(format_args!("see what became of {}", found.name), "/proc")?;
+    let process = match record.look_up() {
+        // Of another pid namespace, and known to the end of all that can be seen from here.
+        Err(e) if e.kind() == io::ErrorKind::Other => None,
+        looked => looked.doing(format_args!("see what became of {}", found.name), "/proc")?,
+    };
     if record.get("state") != Some("exited") && process.is_none() {
         // With --pid host its processes do not end with the first one.
         let group = Group::open(record.id());

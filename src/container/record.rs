@@ -148,12 +148,16 @@ impl Record {
     /// or it is a stranger (a number is used again after at most 4 million others). An error is "nobody can tell", which is not
     /// "it is dead".
     pub fn look_up(&self) -> io::Result<Option<(OwnedFd, u32)>> {
-        let (Some(pid), Some(_)) = (self.number("pid"), self.get("ticks")) else { return Ok(None) };
+        let (Some(pid), Some(_), Some(namespace)) =
+            (self.number("pid"), self.get("ticks"), self.get("pid-namespace"))
+        else {
+            return Ok(None);
+        };
         let proc = procfs::open()?;
         if self.get("boot") != Some(boot_id()?.as_str()) {
             return Ok(None);
         }
-        if self.get("pid-namespace") != Some(pid_namespace(proc.as_fd())?.as_str()) {
+        if namespace != pid_namespace(proc.as_fd())? {
             // Its number means nothing here; but its control group is everybody's.
             if self.get("cgroup").is_some() && cgroup::Group::open(self.id()).is_populated() == Some(false) {
                 return Ok(None);
@@ -305,11 +309,6 @@ impl Found {
     /// Runs, and nobody looks after it: its supervisor was killed.
     pub fn is_orphan(&self) -> bool {
         !self.held && self.is_running()
-    }
-
-    /// What to find it by again: its id, or of one whose record is damaged its name.
-    pub fn word(&self) -> &OsStr {
-        if self.record.id().is_empty() { self.name.as_ref() } else { self.record.id().as_ref() }
     }
 
     /// Its cgroup, if it was given one.
@@ -692,6 +691,16 @@ impl State {
                     by_id.iter().map(|found| format!("{} ({})", found.record.short_id(), found.name)).collect();
                 Err(Error::usage(format_args!("{shown:?} is the beginning of several ids: {}", all.join(", "))))
             }
+        }
+    }
+
+    /// A container as it is now, whatever its name became.
+    pub fn again(&self, found: &Found) -> Result<Found> {
+        let id = found.record.id();
+        match self.find(found.name.as_ref()) {
+            Ok(now) if now.record.id() == id => Ok(now),
+            Ok(_) | Err(_) if !id.is_empty() => self.find(id.as_ref()),
+            other => other,
         }
     }
 
