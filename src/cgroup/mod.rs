@@ -284,7 +284,9 @@ impl Group {
         if self.id.is_empty() {
             return;
         }
-        for root in hierarchies().into_iter().flatten() {
+        // Wherever one may be: v2 may have been out of reach when it was made.
+        let unified = UNIFIED.iter().find_map(|path| hierarchy(path, V2));
+        for root in [unified, hierarchy(FREEZER, V1), hierarchy(MEMORY, V1)].into_iter().flatten() {
             let Ok(ours) = open(root.as_fd(), OURS) else { continue };
             let _ = wait_until(|| {
                 let gone = sys::unlink(ours.as_fd(), &self.id, true);

@@ -73,6 +73,20 @@ pub fn send(socket: BorrowedFd, kind: u8, data: &[u8]) -> io::Result<()> {
     sys::send(socket, message.get(..=length).unwrap_or_default())
 }
 
+/// The same for a word that somebody waits for, and that the kernel has no memory for at the moment perhaps.
+pub fn send_surely(socket: BorrowedFd, kind: u8, data: &[u8]) -> io::Result<()> {
+    for _ in 0..20 {
+        match send(socket, kind, data) {
+            // Only who has gone does not want to know.
+            Err(e) if !matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                let _ = sys::poll(&mut [], 10);
+            }
+            done => return done,
+        }
+    }
+    send(socket, kind, data)
+}
+
 /// Connects with the supervisor of the container whose directory this is. ECONNREFUSED or ENOENT if there is none.
 pub fn connect(dir: BorrowedFd) -> io::Result<OwnedFd> {
     // A path may be longer than the address of a socket (108 bytes): from inside the directory it is short.

@@ -412,7 +412,7 @@ impl Supervisor {
         record.set("error", error.to_string());
         self.save();
         if let Some(client) = self.clients.first() {
-            let _ = control::send(client.socket.as_fd(), tell::FAILED, &data);
+            let _ = control::send_surely(client.socket.as_fd(), tell::FAILED, &data);
         }
         sys::exit(i32::from(error.code));
     }
@@ -454,15 +454,7 @@ impl Supervisor {
             let _ = sys::dup_to(sys::borrow(1), 2);
         }
         if let Some(client) = self.clients.first_mut() {
-            let mut told = control::send(client.socket.as_fd(), tell::STARTED, &pid.to_ne_bytes());
-            for _ in 0..100 {
-                // Only who has gone does not want to know.
-                if !told.as_ref().is_err_and(|e| !matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))) {
-                    break;
-                }
-                let _ = sys::poll(&mut [], 10);
-                told = control::send(client.socket.as_fd(), tell::STARTED, &pid.to_ne_bytes());
-            }
+            let told = control::send_surely(client.socket.as_fd(), tell::STARTED, &pid.to_ne_bytes());
             client.gone = told.is_err() && !client.owner || !client.attached;
             if client.gone {
                 self.clients.clear();
@@ -843,6 +835,8 @@ impl Supervisor {
                 self.pass_on(kind, bytes, 0);
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            // A pipe has no errors of its own: this one is of the moment.
+            Err(_) if !ends.terminal => drop(sys::poll(&mut [], 10)),
             // The end; for a pty that is EIO, when no process has it open any more.
             _ => ends.output[place] = None,
         }
@@ -947,7 +941,7 @@ impl Supervisor {
             ask::DOWN | ask::KILL => {
                 (self.down, self.stopped) = (true, true);
                 client.waits = true;
-                let _ = control::send(client.socket.as_fd(), tell::NOTED, &[]);
+                let _ = control::send_surely(client.socket.as_fd(), tell::NOTED, &[]);
                 if let (ask::KILL, Some(born)) = (message[0], born) {
                     let group = Group::open(self.job.record.id());
                     kill_all(born, &group);

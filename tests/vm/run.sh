@@ -4,7 +4,7 @@
 #   tests/vm/run.sh [--all] [--list] [NAME...]
 #
 # Without --all: Debian's cloud kernel with nothing mounted, with control groups of all kinds, and without overlayfs: about
-# XX s on two processors. With --all: every kernel. NAMEs are combinations as --list prints them (a part of the name is enough).
+# 180 s on two processors. With --all: every kernel. NAMEs are combinations as --list prints them (a part of the name is enough).
 # $CTR is the binary; default ./ctr, else the last build for musl. VM_JOBS: how many guests at once (default: one a processor).
 # Ends with the line "N passed, N failed"; exits 1 if any failed. Of a guest where something failed, all is shown but the lines "ok ...".
 
