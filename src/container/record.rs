@@ -576,7 +576,7 @@ impl State {
     /// done now is tried again by the next command; it is no reason not to go on.
     fn reclaim(&mut self) {
         for tree in &self.trees {
-            tree.each_name(&mut |name| {
+            tree.each_name(false, &mut |name| {
                 let Ok(dir) = open_dir(tree.dir.as_fd(), name) else { return };
                 if sys::lock(dir.as_fd(), false).is_ok() {
                     tree.reclaim(name, &dir);
@@ -636,7 +636,7 @@ impl State {
     pub fn all(&self) -> Vec<Found> {
         let mut all = Vec::new();
         for tree in &self.trees {
-            tree.each_name(&mut |name| all.extend(self.look(tree, name, 0)));
+            tree.each_name(true, &mut |name| all.extend(self.look(tree, name, 0)));
         }
         all
     }
@@ -758,12 +758,12 @@ impl State {
 }
 
 impl Tree {
-    /// Does something for each name in it.
-    fn each_name(&self, act: &mut dyn FnMut(&CStr)) {
+    /// Does something for each name in it; not `all` of them, perhaps, if that needs a further look at the directory's end.
+    fn each_name(&self, all: bool, act: &mut dyn FnMut(&CStr)) {
         if self.listed.replace(true) {
             let _ = sys::rewind(self.dir.as_fd());
         }
-        let _ = each_name(self.dir.as_fd(), act);
+        let _ = each_name(self.dir.as_fd(), all, act);
     }
 
     /// Makes and locks a directory.
@@ -887,7 +887,7 @@ impl Tree {
             group.remove();
         }
         if guarded || (record.get("--rm").is_some() && record.get("state") != Some("created")) {
-            return self.remove(name, &record);
+            return self.remove(name, dir.as_fd(), &record);
         }
         if unfinished {
             // It ended, and nobody was there to see how.
@@ -902,8 +902,8 @@ impl Tree {
     }
 
     /// Takes a container's directory away, and its layer: first under a name that is no container's, so that a command
-    /// that is killed half-way leaves nothing that looks like one.
-    fn remove(&self, name: &CStr, record: &Record) -> io::Result<()> {
+    /// that is killed half-way leaves nothing that looks like one. EAGAIN if the name is not the directory's any more.
+    fn remove(&self, name: &CStr, dir: BorrowedFd, record: &Record) -> io::Result<()> {
         cgroup::Group::open(record.id()).remove();
         let layers = CString::new(folder().join("layers").into_os_string().into_vec()).unwrap_or_default();
         if let (Some(id), Ok(layers)) = (record.get("layer-in-memory"), open_dir(sys::CWD, &layers)) {
@@ -916,6 +916,11 @@ impl Tree {
         grave.extend_from_slice(record.short_id().as_bytes());
         let grave = CString::new(grave).unwrap_or_default();
         sys::rename(self.dir.as_fd(), name, &grave)?;
+        if !sys::same_file(open_dir(self.dir.as_fd(), &grave)?.as_fd(), dir)? {
+            // Renamed in this moment, and another one has its name: that goes back.
+            let _ = sys::rename_new(self.dir.as_fd(), &grave, name);
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
         remove_all(self.dir.as_fd(), &grave)
     }
 }
@@ -1001,7 +1006,7 @@ fn is_id(text: &str) -> bool {
 
 /// Does something for each name in a directory, without `.` and `..`. Takes no memory: this is done by whoever becomes a
 /// supervisor, among a thousand others perhaps.
-fn each_name(dir: BorrowedFd, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
+fn each_name(dir: BorrowedFd, all: bool, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
     let mut buffer = [0u8; 8192];
     loop {
         let used = sys::getdents(dir, &mut buffer)?;
@@ -1014,9 +1019,8 @@ fn each_name(dir: BorrowedFd, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
             }
             rest = rest.get(length.max(19)..).unwrap_or_default();
         }
-        // Where another name would have fitted (255 bytes at most), there is none. A filesystem that stops early all the
-        // same leaves work for the next command, no more.
-        if used + 19 + 256 < buffer.len() {
+        // Where another name would have fitted (255 bytes at most), there is none, but for filesystems that stop early (FUSE, 9p).
+        if used == 0 || !all && used + 19 + 256 < buffer.len() {
             return Ok(());
         }
     }
@@ -1157,7 +1161,7 @@ impl Entry {
         // A descriptor of its own: whoever else reads these names is not disturbed.
         let again = open_dir(self.parent.as_fd(), c".").ok()?;
         let mut found = None;
-        each_name(again.as_fd(), &mut |name| {
+        each_name(again.as_fd(), true, &mut |name| {
             if found.is_none() && here(name) {
                 found = Some(name.to_owned());
             }
@@ -1187,8 +1191,15 @@ impl Entry {
         // It may have been renamed since it was opened: then the name is another one's, or nobody's.
         let path = self.path.parent().unwrap_or(Path::new("/")).to_owned();
         let tree = Tree { path, dir: Rc::clone(&self.parent), listed: Cell::new(true) };
-        let name = self.find_name().ok_or_else(|| Error::usage(format_args!("{} is gone already", self.name())))?;
-        tree.remove(&name, &record).doing("remove the container", self.path.display())
+        for _ in 0..TRIES {
+            let name =
+                self.find_name().ok_or_else(|| Error::usage(format_args!("{} is gone already", self.name())))?;
+            match tree.remove(&name, self.dir.as_fd(), &record) {
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::ENOENT)) => {}
+                done => return done.doing("remove the container", self.path.display()),
+            }
+        }
+        Err(Error::usage(format_args!("{} is renamed all the time", self.name())))
     }
 
     /// What cannot be removed now is left to the next command.
