@@ -34,6 +34,15 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
     owned(fd as usize)
 }
 
+/// What a symbolic link says, or a link of procfs shows. `readlinkat(2)`: how many bytes of `into` that took.
+pub fn readlink(dir: BorrowedFd, path: &CStr, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the path is NUL-terminated; pointer and length are of one slice that we hold exclusively.
+    check(unsafe {
+        let (text, buffer) = (path.as_ptr() as usize, into.as_mut_ptr() as usize);
+        syscall4(k::__NR_readlinkat as usize, at(dir), text, buffer, into.len())
+    })
+}
+
 /// `exit_group(2)`.
 pub fn exit(code: i32) -> ! {
     loop {

@@ -45,21 +45,21 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     }
     let state = State::open()?;
     let found = state.find(&word)?;
-    found.process()?;
+    let process = found.process()?;
 
     let (made_with, with_operands) = asked::recall(&found.record)?;
     let own = asked::spec(&made_with, with_operands)?;
     let user = asked.user.as_deref().or(own.user.as_deref());
-    let wish = Wish {
+    let mut wish = Wish {
         command,
         env: own.env.iter().cloned().chain(env).collect(),
         workdir: workdir.unwrap_or(own.workdir),
         user: user.map(str::to_owned),
         privileged: asked.privileged,
-        outlives: asked.detach,
+        guard: None,
         limits: own.limits,
     };
-    let door = Door::look(&found, wish.user.as_deref())?;
+    let door = Door::look(&found, process, wish.user.as_deref())?;
     if asked.tty && asked.interactive {
         tty::await_foreground(sys::borrow(0))?;
     }
@@ -67,7 +67,7 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     let mut held = Held::default();
     journal::note("exec_start", &found.record, Some(&found.name), &[]);
     if asked.detach {
-        door.enter(&found, &wish, [Stdio::Null; 3], None, &mut held)?;
+        door.enter(&found, state.groups(), &wish, [Stdio::Null; 3], None, &mut held)?;
         return Ok(0);
     }
     let wanted = streams::Wanted {
@@ -79,7 +79,8 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     };
     let (mut connected, given) = streams::connect(wanted, signals, &mut held)?;
     let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
-    let born = door.enter(&found, &wish, given.stdio, given.terminal, &mut held)?;
+    wish.guard = Some(ourselves.as_raw_fd());
+    let born = door.enter(&found, state.groups(), &wish, given.stdio, given.terminal, &mut held)?;
     drop(held);
     let ended = connected.run(&born, ourselves.as_raw_fd(), &found.name, &|| ())?;
     Ok(ended.code())

@@ -7,7 +7,7 @@
 //! CVE-2019-5736).
 
 use std::ffi::{CString, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use linux_raw_sys::general as k;
@@ -21,9 +21,9 @@ use super::spawn::{self, Born};
 use super::spec::Limit;
 use super::step::{Op, Program, Stdio, Strings, step};
 use super::trace::Trace;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, exit};
 use crate::user::{self, User};
-use crate::{caps, procfs, sys};
+use crate::{caps, cgroup, procfs, sys};
 
 /// What is to be run.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub struct Wish {
     pub user: Option<String>,
     /// With all capabilities.
     pub privileged: bool,
-    /// It does not end with us.
-    pub outlives: bool,
+    /// It ends with the process behind this pidfd: with us.
+    pub guard: Option<RawFd>,
     /// Resource limits of the container.
     pub limits: Vec<Limit>,
 }
@@ -91,26 +91,23 @@ pub fn seal(words: &[OsString]) -> Result<()> {
 }
 
 impl Door {
-    /// Looks at a container: its process, namespaces, and who the user is in there.
-    pub fn look(found: &Found, user: Option<&str>) -> Result<Door> {
+    /// Looks at a container: its process (which [`Found::process`] found), namespaces, and who the user is in there.
+    pub fn look(found: &Found, (process, pid): (OwnedFd, u32), user: Option<&str>) -> Result<Door> {
         if found.status == Status::Paused {
             return Err(Error::usage(format_args!("{} is paused", found.name))
                 .hint(Some(format!("ctr unpause {}", found.name))));
         }
-        let (process, pid) = found.process()?;
         let doing = || format!("look into {}", found.name);
         let ended = || Error::usage(format_args!("{} has just ended", found.name));
         let proc = procfs::open().doing(doing(), "/proc")?;
         let inside = |name: &str| CString::new(format!("{pid}/{name}")).unwrap_or_default();
-        let mut namespaces = 0;
+        let (mut namespaces, mut all_ids) = (0, false);
         for (name, flag) in NAMESPACES {
             let ours = CString::new(format!("self/ns/{name}")).unwrap_or_default();
-            let open = |path: &CString| sys::openat(proc.as_fd(), path, k::O_RDONLY, 0);
-            match (open(&inside(&format!("ns/{name}"))), open(&ours)) {
-                (Ok(theirs), Ok(ours)) => {
-                    let same = sys::same_file(theirs.as_fd(), ours.as_fd()).doing(doing(), name)?;
-                    namespaces |= if same { 0 } else { flag };
-                }
+            let shown = |path: &CString| procfs::namespace(proc.as_fd(), path);
+            match (shown(&inside(&format!("ns/{name}"))), shown(&ours)) {
+                (Ok(theirs), Ok(ours)) if theirs == ours => all_ids |= theirs.is_first_user(),
+                (Ok(_), Ok(_)) => namespaces |= flag,
                 // A kernel without this kind has none to enter.
                 (_, Err(e)) if e.raw_os_error() == Some(libc::ENOENT) => {}
                 (Err(e), _) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Err(ended()),
@@ -119,14 +116,19 @@ impl Door {
         }
         let root = sys::openat(proc.as_fd(), &inside("root"), k::O_PATH | k::O_DIRECTORY, 0).map_err(|_| ended())?;
         let user = user::look_up(root.as_fd(), user)?;
-        let owner = outside(proc.as_fd(), &inside("uid_map"), user.uid)
-            .zip(outside(proc.as_fd(), &inside("gid_map"), user.gid))
-            .ok_or_else(|| {
-                Error::usage(format_args!("id {} does not exist in the user namespace of {}", user.uid, found.name))
-            })?;
-        let terminals = if outside(proc.as_fd(), &inside("gid_map"), 5).is_some() { 5 } else { 0 };
-        // All that was read under this number was about the process, if it still lives.
-        if found.living().is_none() {
+        let missing =
+            || Error::usage(format_args!("id {} does not exist in the user namespace of {}", user.uid, found.name));
+        let (owner, terminals) = if all_ids {
+            // There is no other map than the one that changes nothing.
+            ((user.uid, user.gid), 5)
+        } else {
+            let map = |name: &str| procfs::read_short(proc.as_fd(), &inside(name)).map_err(|_| missing());
+            let groups = map("gid_map")?;
+            let owner = outside(&map("uid_map")?, user.uid).zip(outside(&groups, user.gid)).ok_or_else(missing)?;
+            (owner, if outside(&groups, 5).is_some() { 5 } else { 0 })
+        };
+        // All that was read under this number was about the process, if it still lives: nobody has its number as long.
+        if ended_within(&process, 0) {
             return Err(ended());
         }
         let hostname = found.record.get("--hostname").unwrap_or_else(|| found.record.short_id()).to_owned();
@@ -137,16 +139,15 @@ impl Door {
     pub fn enter(
         self,
         found: &Found,
+        groups: &cgroup::Groups,
         wish: &Wish,
         stdio: [Stdio; 3],
         terminal: Option<(RawFd, Option<k::winsize>)>,
         held: &mut Held,
     ) -> Result<Born> {
-        let group = found.group();
-        let birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
-        let doors: Vec<RawFd> = group.doors().into_iter().map(|door| held.keep(door)).collect();
-        let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
-        let parent = ourselves.as_raw_fd();
+        let (birthplace, doors) = groups.ways_in(found.record.id());
+        let birthplace = birthplace.map(|group| held.keep(group));
+        let doors: Vec<RawFd> = doors.into_iter().map(|door| held.keep(door)).collect();
         let mut inner = Vec::new();
         let mut join: Vec<Op> = doors.iter().map(|door| Op::Join(*door)).collect();
         if self.namespaces & k::CLONE_NEWCGROUP != 0 {
@@ -192,7 +193,7 @@ impl Door {
         };
         inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(kept)]));
         inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
-        let guard = if wish.outlives { vec![Op::Signals] } else { vec![Op::Guard(parent), Op::Signals] };
+        let guard = wish.guard.map(Op::Guard).into_iter().chain([Op::Signals]).collect();
         inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
         inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
         let env = environment(&self.hostname, &self.user.home, terminal.is_some(), &wish.env);
@@ -214,11 +215,20 @@ impl Door {
         // Nothing is opened by name from here on: names mean something else in there.
         let entered = sys::enter_namespaces(self.process.as_fd(), self.namespaces & !k::CLONE_NEWCGROUP);
         let gone = |e: Error| {
-            let mut wanted = [sys::PollFd { fd: self.process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            // Our child may be killed with all others a moment before process 1 is seen to be dead, and until then the kernel
+            // makes no process in its pid namespace (ENOMEM), or in a control group that is being taken away (ENODEV). What a
+            // command is refused for is its own matter.
+            let patience = match e.cause.raw_os_error() {
+                _ if e.code != exit::CTR => 0,
+                None | Some(libc::ENOMEM | libc::ENODEV) => 50,
+                Some(_) => 0,
+            };
             // ESRCH is what the kernel says of one that is on its way out.
-            // And our child may be killed with all others a moment before process 1 is seen to be dead.
-            let dead = e.cause.raw_os_error() == Some(libc::ESRCH) || sys::poll(&mut wanted, 50).is_ok_and(|n| n > 0);
-            if dead { Error::usage(format_args!("{} has just ended", found.name)) } else { e }
+            if e.cause.raw_os_error() == Some(libc::ESRCH) || ended_within(&self.process, patience) {
+                Error::usage(format_args!("{} has just ended", found.name))
+            } else {
+                e
+            }
         };
         entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;
         spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(())).map_err(gone)
@@ -230,10 +240,15 @@ fn can_set_groups() -> bool {
     sys::euid() == 0
 }
 
-/// What an id inside is outside, by the map of the process's user namespace.
-fn outside(proc: BorrowedFd, map: &CString, id: u32) -> Option<u32> {
-    let text = procfs::read(proc, map).ok()?;
-    String::from_utf8_lossy(&text).lines().find_map(|line| {
+/// Whether the process behind a pidfd ends within so many milliseconds.
+fn ended_within(process: &OwnedFd, patience: i32) -> bool {
+    let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    sys::poll(&mut wanted, patience).is_ok_and(|n| n > 0)
+}
+
+/// What an id inside is outside, by a map of the process's user namespace.
+fn outside(map: &[u8], id: u32) -> Option<u32> {
+    String::from_utf8_lossy(map).lines().find_map(|line| {
         let mut words = line.split_whitespace().map(|word| word.parse::<u32>().ok());
         let (inside, outside, count) = (words.next()??, words.next()??, words.next()??);
         let offset = id.checked_sub(inside)?;
