@@ -3,23 +3,24 @@
 //!
 //! We enter ourselves, and then make the child (a pid namespace is entered by children only): we open nothing by name
 //! afterwards. In there the child can be seen before it is the user's program, and it shares our memory and our binary;
-//! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through ([`seal`],
-//! CVE-2019-5736).
+//! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through
+//! ([`super::seal`], CVE-2019-5736).
 
-use std::ffi::{CString, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general as k;
 use rootfs::InRoot;
 
 use super::facts::Held;
-use super::init;
 use super::plan::{Plan, environment};
 use super::record::{Found, Status};
+use super::seal::Sealed;
 use super::spawn::{self, Born};
 use super::spec::Limit;
-use super::step::{Op, Program, Stdio, Strings, step};
+use super::step::{Op, Program, step};
+use super::streams::Given;
 use super::trace::Trace;
 use crate::error::{Doing, Error, Result, exit};
 use crate::user::{self, User};
@@ -38,8 +39,8 @@ pub struct Wish {
     pub user: Option<String>,
     /// With all capabilities.
     pub privileged: bool,
-    /// It ends with the process behind this pidfd: with us.
-    pub guard: Option<RawFd>,
+    /// It does not end with us.
+    pub outlives: bool,
     /// Resource limits of the container.
     pub limits: Vec<Limit>,
 }
@@ -48,8 +49,12 @@ pub struct Wish {
 #[derive(Debug)]
 pub struct Door {
     process: OwnedFd,
-    /// Which namespaces of it are not ours (`CLONE_NEW*`).
+    /// Which namespaces of it are not ours (`CLONE_NEW*`), as far as that was looked at.
     namespaces: u32,
+    /// Which of them are entered, ours or not.
+    entered: u32,
+    /// Where to look for the rest, and its number, if all that are not looked at are to be entered.
+    unseen: Option<(OwnedFd, u32)>,
     /// Whom the command runs as.
     pub user: User,
     /// The same in the host's numbers.
@@ -71,23 +76,24 @@ const NAMESPACES: [(&str, u32); 7] = [
     ("cgroup", k::CLONE_NEWCGROUP),
 ];
 
-/// Makes sure that our binary cannot be written through us, whoever gets hold of `/proc/PID/exe`: if need be executes
-/// ourselves again, from a read-only copy of the mount that we are on (or one in memory). Comes back if that is so already.
-pub fn seal(words: &[OsString]) -> Result<()> {
-    if sys::executed_by_descriptor() {
-        return Ok(());
+/// Those that decide how we go in, and the others.
+const DECIDING: [(&str, u32); 2] = [("user", k::CLONE_NEWUSER), ("cgroup", k::CLONE_NEWCGROUP)];
+const FREE: u32 = k::CLONE_NEWNS | k::CLONE_NEWPID | k::CLONE_NEWUTS | k::CLONE_NEWIPC | k::CLONE_NEWNET;
+
+/// Which of these namespaces of a process are not ours; and whether it shares the first user namespace with us.
+fn others(proc: BorrowedFd, pid: u32, which: &[(&str, u32)]) -> io::Result<(u32, bool)> {
+    let (mut others, mut all_ids) = (0, false);
+    for (name, flag) in which {
+        let shown = |whose: &str| procfs::namespace(proc, &CString::new(format!("{whose}/ns/{name}"))?);
+        match (shown(&pid.to_string()), shown("self")) {
+            (Ok(theirs), Ok(ours)) if theirs == ours => all_ids |= theirs.is_first_user(),
+            (Ok(_), Ok(_)) => others |= *flag,
+            // A kernel without this kind has none to enter.
+            (_, Err(e)) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            (Err(e), _) | (_, Err(e)) => return Err(e),
+        }
     }
-    let doing = "protect our own binary from the container";
-    let binary = init::binary().doing(doing, "/proc/self/exe")?;
-    let c = |word: &OsString| CString::new(word.as_bytes()).unwrap_or_default();
-    let pair = |(mut key, value): (OsString, OsString)| {
-        key.push("=");
-        key.push(value);
-        CString::new(key.into_vec()).unwrap_or_default()
-    };
-    let argv = Strings::new(words.iter().map(c).collect());
-    let envp = Strings::new(std::env::vars_os().map(pair).collect());
-    Err(sys::exec(binary.as_fd(), c"", argv.pointers(), envp.pointers())).doing(doing, "execveat")
+    Ok((others, all_ids))
 }
 
 impl Door {
@@ -101,18 +107,13 @@ impl Door {
         let ended = || Error::usage(format_args!("{} has just ended", found.name));
         let proc = procfs::open().doing(doing(), "/proc")?;
         let inside = |name: &str| CString::new(format!("{pid}/{name}")).unwrap_or_default();
-        let (mut namespaces, mut all_ids) = (0, false);
-        for (name, flag) in NAMESPACES {
-            let ours = CString::new(format!("self/ns/{name}")).unwrap_or_default();
-            let shown = |path: &CString| procfs::namespace(proc.as_fd(), path);
-            match (shown(&inside(&format!("ns/{name}"))), shown(&ours)) {
-                (Ok(theirs), Ok(ours)) if theirs == ours => all_ids |= theirs.is_first_user(),
-                (Ok(_), Ok(_)) => namespaces |= flag,
-                // A kernel without this kind has none to enter.
-                (_, Err(e)) if e.raw_os_error() == Some(libc::ENOENT) => {}
-                (Err(e), _) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Err(ended()),
-                (Err(e), _) | (_, Err(e)) => return Err(e).doing(doing(), format_args!("/proc/{pid}/ns/{name}")),
-            }
+        let unseen = |e: io::Error| match e.raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH) => ended(),
+            _ => Error::new(doing(), format_args!("/proc/{pid}/ns"), e),
+        };
+        let (mut namespaces, all_ids) = others(proc.as_fd(), pid, &DECIDING).map_err(unseen)?;
+        if !all_ids {
+            (namespaces, _) = others(proc.as_fd(), pid, &NAMESPACES).map_err(unseen)?;
         }
         let root = sys::openat(proc.as_fd(), &inside("root"), k::O_PATH | k::O_DIRECTORY, 0).map_err(|_| ended())?;
         let user = user::look_up(root.as_fd(), user)?;
@@ -132,7 +133,10 @@ impl Door {
             return Err(ended());
         }
         let hostname = found.record.get("--hostname").unwrap_or_else(|| found.record.short_id()).to_owned();
-        Ok(Door { process, namespaces, user, owner, hostname, terminals })
+        // Who is root in the first user namespace may enter any, his own too, which changes nothing.
+        let entered = if all_ids { FREE } else { namespaces & !k::CLONE_NEWCGROUP };
+        let unseen = all_ids.then_some((proc, pid));
+        Ok(Door { process, namespaces, entered, unseen, user, owner, hostname, terminals })
     }
 
     /// Goes in, and makes the command's process there.
@@ -141,14 +145,17 @@ impl Door {
         found: &Found,
         groups: &cgroup::Groups,
         wish: &Wish,
-        stdio: [Stdio; 3],
-        terminal: Option<(RawFd, Option<k::winsize>)>,
+        given: &Given,
+        (sealed, ourselves): (Sealed, RawFd),
         held: &mut Held,
     ) -> Result<Born> {
         let (birthplace, doors) = groups.ways_in(found.record.id());
         let birthplace = birthplace.map(|group| held.keep(group));
         let doors: Vec<RawFd> = doors.into_iter().map(|door| held.keep(door)).collect();
         let mut inner = Vec::new();
+        if let Some(copy) = sealed.number() {
+            inner.push(step("let-go", "the mount that our binary is on", vec![Op::LetGo(copy)]));
+        }
         let mut join: Vec<Op> = doors.iter().map(|door| Op::Join(*door)).collect();
         if self.namespaces & k::CLONE_NEWCGROUP != 0 {
             // By the child, once it is in its groups: with `nsdelegate`, as systemd mounts v2, nobody enters a group from
@@ -164,14 +171,14 @@ impl Door {
             let groups = can_set_groups().then(Vec::new);
             inner.push(step("root-inside", "root of the container", vec![Op::Become { groups, ids: Some((0, 0)) }]));
         }
-        inner.push(match terminal {
+        inner.push(match given.terminal {
             Some((socket, size)) => {
                 // In a user namespace it belongs to nobody at first.
                 let own_ids = self.namespaces & k::CLONE_NEWUSER != 0;
                 let owner = Some((self.user.uid, self.terminals)).filter(|_| self.user.uid != 0 || own_ids);
                 step("terminal", "a terminal of its own", vec![Op::TerminalIn { parent: socket, size, owner }])
             }
-            None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(stdio)]),
+            None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(given.stdio)]),
         });
         let mut ops = vec![Op::Tree(rootfs::Op::Umask(0o022)), Op::Tree(rootfs::Op::WorkDir(wish.workdir.clone()))];
         ops.extend(wish.limits.iter().map(|limit| Op::Limit(*limit)));
@@ -193,10 +200,14 @@ impl Door {
         };
         inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(kept)]));
         inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
-        let guard = wish.guard.map(Op::Guard).into_iter().chain([Op::Signals]).collect();
+        let mut guard = if wish.outlives { Vec::new() } else { vec![Op::Guard(ourselves)] };
+        if sealed.number().is_some() {
+            guard.push(Op::AwaitParent(ourselves));
+        }
+        guard.push(Op::Signals);
         inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
         inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
-        let env = environment(&self.hostname, &self.user.home, terminal.is_some(), &wish.env);
+        let env = environment(&self.hostname, &self.user.home, given.terminal.is_some(), &wish.env);
         inner.push(step(
             "exec",
             "from here on it is the user's program",
@@ -213,7 +224,12 @@ impl Door {
             lasting: false,
         };
         // Nothing is opened by name from here on: names mean something else in there.
-        let entered = sys::enter_namespaces(self.process.as_fd(), self.namespaces & !k::CLONE_NEWCGROUP);
+        let mut entered = sys::enter_namespaces(self.process.as_fd(), self.entered);
+        if let (Err(_), Some((proc, pid))) = (&entered, &self.unseen) {
+            // A kernel that lacks one of them, or something else that is right in not letting us into our own.
+            let seen = others(proc.as_fd(), *pid, &NAMESPACES).map_or(FREE, |(others, _)| others);
+            entered = sys::enter_namespaces(self.process.as_fd(), seen & FREE);
+        }
         let gone = |e: Error| {
             // Our child may be killed with all others a moment before process 1 is seen to be dead, and until then the kernel
             // makes no process in its pid namespace (ENOMEM), or in a control group that is being taken away (ENODEV). What a
@@ -231,7 +247,11 @@ impl Door {
             }
         };
         entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;
-        spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(())).map_err(gone)
+        spawn::spawn(&plan, &mut Trace::new(false), |_| {
+            sealed.let_go();
+            Ok(())
+        })
+        .map_err(gone)
     }
 }
 

@@ -105,6 +105,9 @@ impl Program {
     }
 }
 
+/// Becomes 1 when the child has done [`Op::LetGo`]. There is one such child in a life of ours.
+pub static LET_GO: AtomicU32 = AtomicU32::new(0);
+
 /// What ctr calls itself when it is PID 1 inside.
 pub const INIT: &CStr = c"ctr-init";
 
@@ -116,6 +119,8 @@ pub enum Op {
     /// Wait until the parent (its pidfd) has written the id maps of our user namespace, and what else must be there
     /// before us.
     AwaitParent(RawFd),
+    /// This descriptor is closed, and the parent told that it is ([`LET_GO`]).
+    LetGo(RawFd),
     /// Our root becomes that of our mount namespace, which is another one if ctr was started in a chroot. We are process
     /// 1 of our pid namespace, or (`false`) of none of our own.
     NamespaceRoot { first: bool },
@@ -185,6 +190,11 @@ impl Op {
         match self {
             Op::Tree(op) => op.run(&mut context.trees),
             Op::AwaitParent(parent) => await_parent(context.parent_ready, *parent),
+            Op::LetGo(fd) => {
+                sys::close_range(*fd, *fd as u32)?;
+                LET_GO.store(1, Ordering::Release);
+                sys::futex_wake(&LET_GO)
+            }
             Op::NamespaceRoot { first } => sys::to_namespace_root(if *first { 1 } else { sys::pid() }),
             Op::Netlink(message) => netlink::transact(message),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
@@ -403,6 +413,7 @@ impl fmt::Display for Op {
         match self {
             Op::Tree(op) => op.fmt(f),
             Op::AwaitParent(_) => write!(f, "wait for ctr"),
+            Op::LetGo(fd) => write!(f, "close {fd}"),
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
             Op::Hostname(name) => write!(f, "hostname {name}"),
