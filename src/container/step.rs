@@ -15,7 +15,7 @@ use linux_raw_sys::general as k;
 use rootfs::Trees;
 
 use super::spec::Limit;
-use crate::{caps, cgroup, sys};
+use crate::{caps, cgroup, procfs, sys};
 
 /// How often, in milliseconds, the child that waits for its parent looks whether there still is one.
 const LOOK: u32 = 100;
@@ -72,6 +72,8 @@ impl Strings {
 pub struct Program {
     /// ctr's own binary by descriptor, to be `--init`; otherwise the paths are tried.
     pub init: Option<RawFd>,
+    /// The same by its name in the host's procfs, for a kernel that wants one ([`super::seal`]). Never inside of a container.
+    pub init_name: Option<CString>,
     /// Where the command may be: itself if it has a slash, otherwise once per directory of PATH.
     pub paths: Vec<CString>,
     /// Arguments, the name first.
@@ -96,7 +98,7 @@ impl Program {
             None => command,
             Some(_) => [INIT.into(), c"--".into()].into_iter().chain(command).collect(),
         };
-        Program { init, paths, argv: Strings::new(argv), envp: Strings::new(env) }
+        Program { init, init_name: None, paths, argv: Strings::new(argv), envp: Strings::new(env) }
     }
 
     /// The command's name as typed.
@@ -389,7 +391,14 @@ fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
 fn execute(program: &Program) -> io::Error {
     let (argv, envp) = (program.argv.pointers(), program.envp.pointers());
     if let Some(fd) = program.init {
-        return sys::exec(sys::borrow(fd), c"", argv, envp);
+        let error = sys::exec(sys::borrow(fd), c"", argv, envp);
+        return match &program.init_name {
+            Some(name) if error.raw_os_error() == Some(libc::ENOENT) => {
+                let from_procfs = procfs::open().and_then(|proc| sys::change_directory(proc.as_fd()));
+                from_procfs.err().unwrap_or_else(|| sys::exec(sys::CWD, name, argv, envp))
+            }
+            _ => error,
+        };
     }
     let mut worst = io::Error::from_raw_os_error(libc::ENOENT);
     for path in &program.paths {
