@@ -18,7 +18,7 @@ layers='
 2  network/ cgroup/
 3  container/spec.rs container/step.rs container/record.rs container/log.rs container/log/read.rs container/journal.rs container/control.rs container/plan.rs container/trace.rs container/fault.rs
 4  container/facts.rs container/layer.rs container/spawn.rs container/child.rs container/supervise.rs container/supervisor.rs container/init.rs
-4  container/enter.rs container/halt.rs container/client.rs container/streams.rs
+4  container/enter.rs container/seal.rs container/halt.rs container/client.rs container/streams.rs
 4  container/mod.rs
 4  cli.rs
 5  cmd/ oci/

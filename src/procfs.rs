@@ -29,6 +29,48 @@ pub fn read(dir: BorrowedFd, path: &CStr) -> io::Result<Vec<u8>> {
     read_all(sys::openat(dir, path, k::O_RDONLY, 0)?.as_fd(), 4 << 20)
 }
 
+/// A file of procfs with a line or two in it, none of them long: they all come with the first read (fs/seq_file.c fills what it
+/// is given as long as the next line fits), and looking for their end is another system call.
+pub fn read_short(dir: BorrowedFd, path: &CStr) -> io::Result<Vec<u8>> {
+    let mut piece = [0u8; 2048];
+    let file = sys::openat(dir, path, k::O_RDONLY, 0)?;
+    let n = sys::read(file.as_fd(), &mut piece)?;
+    let mut all = piece.get(..n).unwrap_or_default().to_vec();
+    if n > piece.len() / 2 {
+        all.extend(read_all(file.as_fd(), 4 << 20)?);
+    }
+    Ok(all)
+}
+
+/// The namespace behind a link such as `self/ns/pid`, as the kernel shows it: `pid:[4026531836]`. Two are one and the same if
+/// these are, and opening both to see that costs ten times as much: each gets an inode for it.
+pub fn namespace(dir: BorrowedFd, path: &CStr) -> io::Result<Namespace> {
+    let mut shown = Namespace { text: [0; 32] };
+    let n = sys::readlink(dir, path, &mut shown.text)?;
+    // A whole one is shorter.
+    if n < shown.text.len() { Ok(shown) } else { Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG)) }
+}
+
+/// A namespace's kind and number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    text: [u8; 32],
+}
+
+impl Namespace {
+    /// Its number: the inode number of its file.
+    pub fn number(&self) -> &str {
+        let inside = self.text.split(|byte| matches!(byte, b'[' | b']')).nth(1).unwrap_or_default();
+        std::str::from_utf8(inside).unwrap_or_default()
+    }
+
+    /// Whether it is the first user namespace, in which all ids are what they are (`PROC_USER_INIT_INO`, include/linux/proc_ns.h:
+    /// the same number since 3.8, a promise since 6.18).
+    pub fn is_first_user(&self) -> bool {
+        self.text.starts_with(b"user:[4026531837]\0")
+    }
+}
+
 /// Everything that a descriptor yields, but no more than `most` bytes (EFBIG).
 pub fn read_all(file: BorrowedFd, most: usize) -> io::Result<Vec<u8>> {
     // By way of the stack: most of these files are small, and what is taken from the arena stays taken.

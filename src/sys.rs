@@ -16,8 +16,8 @@ use linux_raw_sys::prctl as pr;
 use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
 
 pub use rootfs::sys::{
-    CWD, borrow, check, chown, fs_magic, fstat, getdents, mkdir, openat, read, rename, rewind, unlink, write,
-    write_all,
+    CWD, borrow, check, chown, fchdir as change_directory, fs_magic, fstat, getdents, mkdir, openat, read, rename,
+    rewind, unlink, write, write_all,
 };
 
 fn at(fd: BorrowedFd) -> usize {
@@ -32,6 +32,15 @@ fn owned(answer: usize) -> OwnedFd {
 /// Takes over a descriptor that nobody in this process owns yet, such as one that was received as a number.
 pub fn adopt(fd: RawFd) -> OwnedFd {
     owned(fd as usize)
+}
+
+/// What a symbolic link says, or a link of procfs shows. `readlinkat(2)`: how many bytes of `into` that took.
+pub fn readlink(dir: BorrowedFd, path: &CStr, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the path is NUL-terminated; pointer and length are of one slice that we hold exclusively.
+    check(unsafe {
+        let (text, buffer) = (path.as_ptr() as usize, into.as_mut_ptr() as usize);
+        syscall4(k::__NR_readlinkat as usize, at(dir), text, buffer, into.len())
+    })
 }
 
 /// `exit_group(2)`.
@@ -168,6 +177,19 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn fchown(fd: BorrowedFd, uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { syscall3(k::__NR_fchown as usize, at(fd), uid as usize, gid as usize) }).map(drop)
+}
+
+/// Whether this number, which may be nobody's (EBADF), stays open across `execve`. `F_SETFD`.
+pub fn inherit(fd: RawFd, on: bool) -> io::Result<()> {
+    let flags = if on { 0 } else { k::FD_CLOEXEC };
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_fcntl as usize, fd as usize, k::F_SETFD as usize, flags as usize) }).map(drop)
+}
+
+/// A copy of a descriptor that stays open across `execve`, at the lowest free number that is not below `least`. `F_DUPFD`.
+pub fn dup_inherited(fd: BorrowedFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_fcntl as usize, at(fd), k::F_DUPFD as usize, least as usize) }).map(owned)
 }
 
 /// Makes `fd` non-blocking or blocking, and tells what it was. `F_SETFL`.
@@ -745,11 +767,30 @@ pub fn process_group() -> i32 {
     unsafe { syscall1(k::__NR_getpgid as usize, 0) as i32 }
 }
 
-/// Whether this program was executed by descriptor: the kernel then calls it `/dev/fd/N` (execveat(2), fs/exec.c).
-pub fn executed_by_descriptor() -> bool {
+/// The name that this program was executed by. By descriptor that is `/dev/fd/N` (execveat(2), fs/exec.c).
+pub fn executed_as() -> &'static [u8] {
     // SAFETY: as for told(); AT_EXECFN is a NUL-terminated string at the top of the stack, there for good.
-    let name = unsafe { CStr::from_ptr(libc::getauxval(libc::AT_EXECFN) as *const c_char) };
-    name.to_bytes().starts_with(b"/dev/fd/")
+    unsafe { CStr::from_ptr(libc::getauxval(libc::AT_EXECFN) as *const c_char) }.to_bytes()
+}
+
+/// Whether it was executed by descriptor.
+pub fn executed_by_descriptor() -> bool {
+    executed_as().starts_with(b"/dev/fd/")
+}
+
+/// Our environment as the kernel gave it to us, its null at the end: for executing ourselves again, without a copy of it.
+pub fn environment() -> &'static [*const c_char] {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library has kept where it is, and nobody changes it (ctr never sets a variable): pointers up to a null, for good.
+    unsafe {
+        let mut count = 0;
+        while !(*environ.add(count)).is_null() {
+            count += 1;
+        }
+        std::slice::from_raw_parts(environ, count + 1)
+    }
 }
 
 /// A second process that goes on from here, with a copy of our memory; the child gets None, the parent a descriptor of the

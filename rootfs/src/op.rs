@@ -235,6 +235,8 @@ impl Op {
             Op::Link(says, name) => sys::symlink(says, CWD, name),
             Op::Enter(path) => sys::chdir(path),
             Op::EnterTree(tree) => sys::fchdir(trees.get(*tree)?),
+            // Nothing to resolve: the commonest of all, in one call instead of five.
+            Op::WorkDir(path) if path.is_root() => sys::chdir(c"/"),
             Op::WorkDir(path) => sys::fchdir(path.open_or_make(root()?.as_fd(), Kind::Dir, Links::Follow)?.as_fd()),
             Op::Umask(mask) => {
                 sys::umask(*mask);

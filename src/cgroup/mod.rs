@@ -28,6 +28,9 @@ const V1: u64 = k::CGROUP_SUPER_MAGIC as u64;
 
 /// The directory of all our groups, in each hierarchy.
 const OURS: &CStr = c"ctr";
+const OURS_UNIFIED: [&CStr; 2] = [c"/sys/fs/cgroup/ctr", c"/sys/fs/cgroup/unified/ctr"];
+const OURS_FREEZER: &CStr = c"/sys/fs/cgroup/freezer/ctr";
+const OURS_MEMORY: &CStr = c"/sys/fs/cgroup/memory/ctr";
 
 /// How often, a millisecond each, a freeze or the end of a killed process is waited for.
 const PATIENCE: u32 = 2000;
@@ -44,7 +47,7 @@ pub struct Group {
     memory: Option<OwnedFd>,
 }
 
-/// The directories of all groups, opened once by who looks at many.
+/// The directories of all groups, opened once by who looks at many, or more than once.
 #[derive(Debug)]
 pub struct Groups {
     unified: Option<OwnedFd>,
@@ -52,10 +55,24 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Opens them, as far as they are there.
+    /// Opens them, as far as they are there. By their whole names: where there are none, that is all there is to do.
     pub fn open() -> Groups {
-        let [unified, freezer, _] = hierarchies().map(|root| open(root?.as_fd(), OURS).ok());
+        let unified = OURS_UNIFIED.iter().find_map(|path| hierarchy(path, V2));
+        let freezer = if unified.is_some() { None } else { hierarchy(OURS_FREEZER, V1) };
         Groups { unified, freezer }
+    }
+
+    /// The ways into the groups that a container has: its v2 group, for a child to be born in it (`CLONE_INTO_CGROUP`, Linux
+    /// 5.7), and the files of its v1 groups, that a process joins by writing 0 to them.
+    pub fn ways_in(&self, id: &str) -> (Option<OwnedFd>, Vec<OwnedFd>) {
+        let Some(name) = group_name(id) else { return (None, Vec::new()) };
+        let door = |dir: &OwnedFd| {
+            let path = CString::new(format!("{id}/cgroup.procs")).unwrap_or_default();
+            sys::openat(dir.as_fd(), &path, k::O_WRONLY, 0).ok()
+        };
+        let unified = self.unified.as_ref().and_then(|dir| open(dir.as_fd(), &name).ok());
+        let memory = hierarchy(OURS_MEMORY, V1);
+        (unified, [&self.freezer, &memory].into_iter().flatten().filter_map(door).collect())
     }
 
     /// Whether all of a container is frozen.
@@ -98,6 +115,11 @@ pub fn version() -> &'static str {
         (true, true) => "v1+v2",
         (false, false) => "none",
     }
+}
+
+/// The name of a container's group; an id that is a path has none.
+fn group_name(id: &str) -> Option<CString> {
+    CString::new(id).ok().filter(|name| !name.is_empty() && !name.to_bytes().contains(&b'/'))
 }
 
 fn write(dir: BorrowedFd, file: &CStr, text: &str) -> io::Result<()> {
@@ -160,10 +182,7 @@ impl Group {
 
     /// The groups that a container has.
     pub fn open(id: &str) -> Group {
-        let name = CString::new(id).unwrap_or_default();
-        if name.is_empty() || name.to_bytes().contains(&b'/') {
-            return Group::default();
-        }
+        let Some(name) = group_name(id) else { return Group::default() };
         let find = |root: Option<OwnedFd>| open(open(root?.as_fd(), OURS).ok()?.as_fd(), &name).ok();
         let [unified, freezer, memory] = hierarchies().map(find);
         Group { id: name, unified, freezer, memory }
@@ -329,5 +348,7 @@ mod tests {
     #[test]
     fn an_id_that_is_a_path_has_no_group() {
         assert!(!Group::open("../x").exists() && !Group::open("").exists());
+        let (unified, doors) = Groups::open().ways_in("../x");
+        assert!(unified.is_none() && doors.is_empty());
     }
 }

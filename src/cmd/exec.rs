@@ -5,9 +5,10 @@ use std::os::fd::AsRawFd;
 
 use super::asked;
 use crate::cli::Exec;
-use crate::container::enter::{self, Door, Wish};
+use crate::container::enter::{Door, Wish};
 use crate::container::facts::Held;
 use crate::container::record::State;
+use crate::container::seal;
 use crate::container::spec;
 use crate::container::step::Stdio;
 use crate::container::{journal, streams, supervise};
@@ -17,6 +18,8 @@ use crate::{sys, tty};
 /// The verb. `all` are the words of the whole command line, to execute ourselves again with.
 #[inline(never)]
 pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
+    // Before anything else is done or read: it would be done twice. But bad words come first, as an error.
+    let sealed = seal::seal(all);
     let Some((asked, mut operands)) = super::read::<Exec>("exec", words)? else { return Ok(0) };
     if operands.is_empty() {
         return Err(Error::usage("no CONTAINER: say which one, for example: ctr exec -it web sh"));
@@ -28,8 +31,7 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     if asked.detach && (asked.interactive || asked.tty) {
         return Err(Error::usage("-d and -i or -t: a command in the background has no terminal and no input"));
     }
-    // Before anything else is done or read: it would be done twice.
-    enter::seal(all)?;
+    let sealed = sealed?;
     let mut env = Vec::new();
     for path in &asked.env_file {
         let text = std::fs::read_to_string(path).doing("read the --env-file", path)?;
@@ -45,7 +47,7 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
     }
     let state = State::open()?;
     let found = state.find(&word)?;
-    found.process()?;
+    let process = found.process()?;
 
     let (made_with, with_operands) = asked::recall(&found.record)?;
     let own = asked::spec(&made_with, with_operands)?;
@@ -59,15 +61,18 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
         outlives: asked.detach,
         limits: own.limits,
     };
-    let door = Door::look(&found, wish.user.as_deref())?;
+    let door = Door::look(&found, process, wish.user.as_deref())?;
     if asked.tty && asked.interactive {
         tty::await_foreground(sys::borrow(0))?;
     }
     let signals = supervise::take_signals()?;
     let mut held = Held::default();
     journal::note("exec_start", &found.record, Some(&found.name), &[]);
+    let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
+    let from = (sealed, ourselves.as_raw_fd());
     if asked.detach {
-        door.enter(&found, &wish, [Stdio::Null; 3], None, &mut held)?;
+        let nothing = streams::Given { stdio: [Stdio::Null; 3], terminal: None };
+        door.enter(&found, state.groups(), &wish, &nothing, from, &mut held)?;
         return Ok(0);
     }
     let wanted = streams::Wanted {
@@ -78,9 +83,10 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
         relay: true,
     };
     let (mut connected, given) = streams::connect(wanted, signals, &mut held)?;
-    let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
-    let born = door.enter(&found, &wish, given.stdio, given.terminal, &mut held)?;
+    let born = door.enter(&found, state.groups(), &wish, &given, from, &mut held)?;
     drop(held);
     let ended = connected.run(&born, ourselves.as_raw_fd(), &found.name, &|| ())?;
+    // Our end closes what is open, at no cost.
+    std::mem::forget((state, connected, born, ourselves));
     Ok(ended.code())
 }

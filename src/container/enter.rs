@@ -3,27 +3,28 @@
 //!
 //! We enter ourselves, and then make the child (a pid namespace is entered by children only): we open nothing by name
 //! afterwards. In there the child can be seen before it is the user's program, and it shares our memory and our binary;
-//! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through ([`seal`],
-//! CVE-2019-5736).
+//! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through
+//! ([`super::seal`], CVE-2019-5736).
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use linux_raw_sys::general as k;
 use rootfs::InRoot;
 
 use super::facts::Held;
-use super::init;
 use super::plan::{Plan, environment};
 use super::record::{Found, Status};
+use super::seal::Sealed;
 use super::spawn::{self, Born};
 use super::spec::Limit;
-use super::step::{Op, Program, Stdio, Strings, step};
+use super::step::{Op, Program, step};
+use super::streams::Given;
 use super::trace::Trace;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, exit};
 use crate::user::{self, User};
-use crate::{caps, procfs, sys};
+use crate::{caps, cgroup, procfs, sys};
 
 /// What is to be run.
 #[derive(Debug)]
@@ -48,8 +49,12 @@ pub struct Wish {
 #[derive(Debug)]
 pub struct Door {
     process: OwnedFd,
-    /// Which namespaces of it are not ours (`CLONE_NEW*`).
+    /// Which namespaces of it are not ours (`CLONE_NEW*`), as far as that was looked at.
     namespaces: u32,
+    /// Which of them are entered, ours or not.
+    entered: u32,
+    /// Where to look for the rest, and its number, if all that are not looked at are to be entered.
+    unseen: Option<(OwnedFd, u32)>,
     /// Whom the command runs as.
     pub user: User,
     /// The same in the host's numbers.
@@ -71,88 +76,91 @@ const NAMESPACES: [(&str, u32); 7] = [
     ("cgroup", k::CLONE_NEWCGROUP),
 ];
 
-/// Makes sure that our binary cannot be written through us, whoever gets hold of `/proc/PID/exe`: if need be executes
-/// ourselves again, from a read-only copy of the mount that we are on (or one in memory). Comes back if that is so already.
-pub fn seal(words: &[OsString]) -> Result<()> {
-    if sys::executed_by_descriptor() {
-        return Ok(());
+/// Those that decide how we go in, and the others.
+const DECIDING: [(&str, u32); 2] = [("user", k::CLONE_NEWUSER), ("cgroup", k::CLONE_NEWCGROUP)];
+const FREE: u32 = k::CLONE_NEWNS | k::CLONE_NEWPID | k::CLONE_NEWUTS | k::CLONE_NEWIPC | k::CLONE_NEWNET;
+
+/// Which of these namespaces of a process are not ours; and whether it shares the first user namespace with us.
+fn others(proc: BorrowedFd, pid: u32, which: &[(&str, u32)]) -> io::Result<(u32, bool)> {
+    let (mut others, mut all_ids) = (0, false);
+    for (name, flag) in which {
+        let shown = |whose: &str| procfs::namespace(proc, &CString::new(format!("{whose}/ns/{name}"))?);
+        match (shown(&pid.to_string()), shown("self")) {
+            (Ok(theirs), Ok(ours)) if theirs == ours => all_ids |= theirs.is_first_user(),
+            (Ok(_), Ok(_)) => others |= *flag,
+            // A kernel without this kind has none to enter.
+            (_, Err(e)) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            (Err(e), _) | (_, Err(e)) => return Err(e),
+        }
     }
-    let doing = "protect our own binary from the container";
-    let binary = init::binary().doing(doing, "/proc/self/exe")?;
-    let c = |word: &OsString| CString::new(word.as_bytes()).unwrap_or_default();
-    let pair = |(mut key, value): (OsString, OsString)| {
-        key.push("=");
-        key.push(value);
-        CString::new(key.into_vec()).unwrap_or_default()
-    };
-    let argv = Strings::new(words.iter().map(c).collect());
-    let envp = Strings::new(std::env::vars_os().map(pair).collect());
-    Err(sys::exec(binary.as_fd(), c"", argv.pointers(), envp.pointers())).doing(doing, "execveat")
+    Ok((others, all_ids))
 }
 
 impl Door {
-    /// Looks at a container: its process, namespaces, and who the user is in there.
-    pub fn look(found: &Found, user: Option<&str>) -> Result<Door> {
+    /// Looks at a container: its process (which [`Found::process`] found), namespaces, and who the user is in there.
+    pub fn look(found: &Found, (process, pid): (OwnedFd, u32), user: Option<&str>) -> Result<Door> {
         if found.status == Status::Paused {
             return Err(Error::usage(format_args!("{} is paused", found.name))
                 .hint(Some(format!("ctr unpause {}", found.name))));
         }
-        let (process, pid) = found.process()?;
         let doing = || format!("look into {}", found.name);
         let ended = || Error::usage(format_args!("{} has just ended", found.name));
         let proc = procfs::open().doing(doing(), "/proc")?;
         let inside = |name: &str| CString::new(format!("{pid}/{name}")).unwrap_or_default();
-        let mut namespaces = 0;
-        for (name, flag) in NAMESPACES {
-            let ours = CString::new(format!("self/ns/{name}")).unwrap_or_default();
-            let open = |path: &CString| sys::openat(proc.as_fd(), path, k::O_RDONLY, 0);
-            match (open(&inside(&format!("ns/{name}"))), open(&ours)) {
-                (Ok(theirs), Ok(ours)) => {
-                    let same = sys::same_file(theirs.as_fd(), ours.as_fd()).doing(doing(), name)?;
-                    namespaces |= if same { 0 } else { flag };
-                }
-                // A kernel without this kind has none to enter.
-                (_, Err(e)) if e.raw_os_error() == Some(libc::ENOENT) => {}
-                (Err(e), _) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Err(ended()),
-                (Err(e), _) | (_, Err(e)) => return Err(e).doing(doing(), format_args!("/proc/{pid}/ns/{name}")),
-            }
+        let unseen = |e: io::Error| match e.raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH) => ended(),
+            _ => Error::new(doing(), format_args!("/proc/{pid}/ns"), e),
+        };
+        let (mut namespaces, all_ids) = others(proc.as_fd(), pid, &DECIDING).map_err(unseen)?;
+        if !all_ids {
+            (namespaces, _) = others(proc.as_fd(), pid, &NAMESPACES).map_err(unseen)?;
         }
         let root = sys::openat(proc.as_fd(), &inside("root"), k::O_PATH | k::O_DIRECTORY, 0).map_err(|_| ended())?;
         let user = user::look_up(root.as_fd(), user)?;
-        let owner = outside(proc.as_fd(), &inside("uid_map"), user.uid)
-            .zip(outside(proc.as_fd(), &inside("gid_map"), user.gid))
-            .ok_or_else(|| match found.living() {
-                // The map of one that is on its way out is empty.
-                None => ended(),
-                Some(_) => Error::usage(format_args!(
-                    "id {} does not exist in the user namespace of {}",
-                    user.uid, found.name
-                )),
-            })?;
-        let terminals = if outside(proc.as_fd(), &inside("gid_map"), 5).is_some() { 5 } else { 0 };
-        // All that was read under this number was about the process, if it still lives.
-        if found.living().is_none() {
+        let missing = || {
+            // The map of one that is on its way out is empty.
+            if ended_within(&process, 0) {
+                return ended();
+            }
+            Error::usage(format_args!("id {} does not exist in the user namespace of {}", user.uid, found.name))
+        };
+        let (owner, terminals) = if all_ids {
+            // There is no other map than the one that changes nothing.
+            ((user.uid, user.gid), 5)
+        } else {
+            let map = |name: &str| procfs::read_short(proc.as_fd(), &inside(name)).map_err(|_| missing());
+            let groups = map("gid_map")?;
+            let owner = outside(&map("uid_map")?, user.uid).zip(outside(&groups, user.gid)).ok_or_else(missing)?;
+            (owner, if outside(&groups, 5).is_some() { 5 } else { 0 })
+        };
+        // All that was read under this number was about the process, if it still lives: nobody has its number as long.
+        if ended_within(&process, 0) {
             return Err(ended());
         }
         let hostname = found.record.get("--hostname").unwrap_or_else(|| found.record.short_id()).to_owned();
-        Ok(Door { process, namespaces, user, owner, hostname, terminals })
+        // Who is root in the first user namespace may enter any, his own too, which changes nothing.
+        let entered = if all_ids { FREE } else { namespaces & !k::CLONE_NEWCGROUP };
+        let unseen = all_ids.then_some((proc, pid));
+        Ok(Door { process, namespaces, entered, unseen, user, owner, hostname, terminals })
     }
 
     /// Goes in, and makes the command's process there.
     pub fn enter(
         self,
         found: &Found,
+        groups: &cgroup::Groups,
         wish: &Wish,
-        stdio: [Stdio; 3],
-        terminal: Option<(RawFd, Option<k::winsize>)>,
+        given: &Given,
+        (sealed, ourselves): (Sealed, RawFd),
         held: &mut Held,
     ) -> Result<Born> {
-        let group = found.group();
-        let birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
-        let doors: Vec<RawFd> = group.doors().into_iter().map(|door| held.keep(door)).collect();
-        let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
-        let parent = ourselves.as_raw_fd();
+        let (birthplace, doors) = groups.ways_in(found.record.id());
+        let birthplace = birthplace.map(|group| held.keep(group));
+        let doors: Vec<RawFd> = doors.into_iter().map(|door| held.keep(door)).collect();
         let mut inner = Vec::new();
+        if let Some(copy) = sealed.number() {
+            inner.push(step("let-go", "the mount that our binary is on", vec![Op::LetGo(copy)]));
+        }
         let mut join: Vec<Op> = doors.iter().map(|door| Op::Join(*door)).collect();
         if self.namespaces & k::CLONE_NEWCGROUP != 0 {
             // By the child, once it is in its groups: with `nsdelegate`, as systemd mounts v2, nobody enters a group from
@@ -168,14 +176,14 @@ impl Door {
             let groups = can_set_groups().then(Vec::new);
             inner.push(step("root-inside", "root of the container", vec![Op::Become { groups, ids: Some((0, 0)) }]));
         }
-        inner.push(match terminal {
+        inner.push(match given.terminal {
             Some((socket, size)) => {
                 // In a user namespace it belongs to nobody at first.
                 let own_ids = self.namespaces & k::CLONE_NEWUSER != 0;
                 let owner = Some((self.user.uid, self.terminals)).filter(|_| self.user.uid != 0 || own_ids);
                 step("terminal", "a terminal of its own", vec![Op::TerminalIn { parent: socket, size, owner }])
             }
-            None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(stdio)]),
+            None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(given.stdio)]),
         });
         let mut ops = vec![Op::Tree(rootfs::Op::Umask(0o022)), Op::Tree(rootfs::Op::WorkDir(wish.workdir.clone()))];
         ops.extend(wish.limits.iter().map(|limit| Op::Limit(*limit)));
@@ -197,10 +205,14 @@ impl Door {
         };
         inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(kept)]));
         inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
-        let guard = if wish.outlives { vec![Op::Signals] } else { vec![Op::Guard(parent), Op::Signals] };
+        let mut guard = if wish.outlives { Vec::new() } else { vec![Op::Guard(ourselves)] };
+        if sealed.number().is_some() {
+            guard.push(Op::AwaitParent(ourselves));
+        }
+        guard.push(Op::Signals);
         inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
         inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
-        let env = environment(&self.hostname, &self.user.home, terminal.is_some(), &wish.env);
+        let env = environment(&self.hostname, &self.user.home, given.terminal.is_some(), &wish.env);
         inner.push(step(
             "exec",
             "from here on it is the user's program",
@@ -217,16 +229,34 @@ impl Door {
             lasting: false,
         };
         // Nothing is opened by name from here on: names mean something else in there.
-        let entered = sys::enter_namespaces(self.process.as_fd(), self.namespaces & !k::CLONE_NEWCGROUP);
+        let mut entered = sys::enter_namespaces(self.process.as_fd(), self.entered);
+        if let (Err(_), Some((proc, pid))) = (&entered, &self.unseen) {
+            // A kernel that lacks one of them, or something else that is right in not letting us into our own.
+            let seen = others(proc.as_fd(), *pid, &NAMESPACES).map_or(FREE, |(others, _)| others);
+            entered = sys::enter_namespaces(self.process.as_fd(), seen & FREE);
+        }
         let gone = |e: Error| {
-            let mut wanted = [sys::PollFd { fd: self.process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            // Our child may be killed with all others a moment before process 1 is seen to be dead, and until then the kernel
+            // makes no process in its pid namespace (ENOMEM), or in a control group that is being taken away (ENODEV). What a
+            // command is refused for is its own matter.
+            let patience = match e.cause.raw_os_error() {
+                _ if e.code != exit::CTR => 0,
+                None | Some(libc::ENOMEM | libc::ENODEV) => 50,
+                Some(_) => 0,
+            };
             // ESRCH is what the kernel says of one that is on its way out.
-            // And our child may be killed with all others a moment before process 1 is seen to be dead.
-            let dead = e.cause.raw_os_error() == Some(libc::ESRCH) || sys::poll(&mut wanted, 50).is_ok_and(|n| n > 0);
-            if dead { Error::usage(format_args!("{} has just ended", found.name)) } else { e }
+            if e.cause.raw_os_error() == Some(libc::ESRCH) || ended_within(&self.process, patience) {
+                Error::usage(format_args!("{} has just ended", found.name))
+            } else {
+                e
+            }
         };
         entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;
-        spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(())).map_err(gone)
+        spawn::spawn(&plan, &mut Trace::new(false), |_| {
+            sealed.let_go();
+            Ok(())
+        })
+        .map_err(gone)
     }
 }
 
@@ -235,10 +265,15 @@ fn can_set_groups() -> bool {
     sys::euid() == 0
 }
 
-/// What an id inside is outside, by the map of the process's user namespace.
-fn outside(proc: BorrowedFd, map: &CString, id: u32) -> Option<u32> {
-    let text = procfs::read(proc, map).ok()?;
-    String::from_utf8_lossy(&text).lines().find_map(|line| {
+/// Whether the process behind a pidfd ends within so many milliseconds.
+fn ended_within(process: &OwnedFd, patience: i32) -> bool {
+    let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    sys::poll(&mut wanted, patience).is_ok_and(|n| n > 0)
+}
+
+/// What an id inside is outside, by a map of the process's user namespace.
+fn outside(map: &[u8], id: u32) -> Option<u32> {
+    String::from_utf8_lossy(map).lines().find_map(|line| {
         let mut words = line.split_whitespace().map(|word| word.parse::<u32>().ok());
         let (inside, outside, count) = (words.next()??, words.next()??, words.next()??);
         let offset = id.checked_sub(inside)?;

@@ -14,6 +14,7 @@ pub mod layer;
 pub mod log;
 pub mod plan;
 pub mod record;
+pub mod seal;
 pub mod spawn;
 pub mod spec;
 pub mod step;

@@ -154,7 +154,7 @@ impl Record {
             return Ok(None);
         };
         let proc = procfs::open()?;
-        if self.get("boot") != Some(boot_id()?.as_str()) {
+        if self.get("boot") != Some(boot_id(proc.as_fd())?.as_str()) {
             return Ok(None);
         }
         if namespace != pid_namespace(proc.as_fd())? {
@@ -169,8 +169,7 @@ impl Record {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => return Ok(None),
             opened => opened?,
         };
-        let Some(now) = identity(pid)? else { return Ok(None) };
-        let same = now.iter().all(|(key, is)| self.get(key) == Some(is));
+        let same = start_of(proc.as_fd(), pid)?.is_some_and(|ticks| self.get("ticks") == Some(ticks.as_str()));
         Ok((same && !is_dead(process.as_fd())).then_some((process, pid)))
     }
 
@@ -458,7 +457,7 @@ fn c(path: &Path) -> CString {
 /// there first: the state folder and the one in it must be real directories that belong to us and that nobody else may
 /// write to.
 fn open_ours(folder: &Path, containers: &Path) -> io::Result<OwnedFd> {
-    if folder == Path::new("/run/ctr") {
+    if ["/run/ctr", "/var/lib/ctr"].iter().any(|system| folder == Path::new(system)) {
         return open_or_make(containers);
     }
     let outer = open_or_make(folder)?;
@@ -644,7 +643,7 @@ impl State {
     /// What there is under a name in one of the folders; None if there is nothing, or nothing yet. One that is being started
     /// is waited for, so many milliseconds.
     fn look(&self, tree: &Tree, name: &CStr, mut patience: usize) -> Option<Found> {
-        let frozen = |record: &Record| self.groups.get_or_init(cgroup::Groups::open).is_frozen(record.id());
+        let frozen = |record: &Record| self.groups().is_frozen(record.id());
         // Somebody who holds the lock has written what is, or is about to: one who only looked for what dead ones left, for a
         // moment, has not.
         for _ in 0..TRIES / 10 + patience {
@@ -660,6 +659,11 @@ impl State {
             let _ = sys::poll(&mut [], 1);
         }
         tree.look(name, !self.swept, &frozen)
+    }
+
+    /// Where the control groups of all containers are.
+    pub fn groups(&self) -> &cgroup::Groups {
+        self.groups.get_or_init(cgroup::Groups::open)
     }
 
     /// The container with this name, id, or beginning of an id that only one has.
@@ -891,7 +895,9 @@ impl Tree {
         }
         if unfinished {
             // It ended, and nobody was there to see how.
-            let same_boot = boot_id().is_ok_and(|boot| record.get("boot") == Some(boot.as_str()));
+            let same_boot = procfs::open()
+                .and_then(|proc| boot_id(proc.as_fd()))
+                .is_ok_and(|boot| record.get("boot") == Some(boot.as_str()));
             record.set("state", "exited");
             record.set("lost", if same_boot { "its supervisor was killed" } else { "the machine was restarted" });
             record.unset("pid");
@@ -1054,9 +1060,8 @@ fn empty(dir: &OwnedFd) -> io::Result<()> {
 }
 
 /// Which boot this is.
-fn boot_id() -> io::Result<String> {
-    let proc = procfs::open()?;
-    let boot = procfs::read(proc.as_fd(), c"sys/kernel/random/boot_id")?;
+fn boot_id(proc: BorrowedFd) -> io::Result<String> {
+    let boot = procfs::read_short(proc, c"sys/kernel/random/boot_id")?;
     Ok(String::from_utf8_lossy(&boot).trim().to_owned())
 }
 
@@ -1064,19 +1069,23 @@ fn boot_id() -> io::Result<String> {
 /// ticks), in which boot, and whose number it is. None if there is no such process.
 fn identity(pid: u32) -> io::Result<Option<[(&'static str, String); 3]>> {
     let proc = procfs::open()?;
-    let stat = match procfs::read(proc.as_fd(), &CString::new(format!("{pid}/stat"))?) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
-        read => read?,
-    };
-    let namespace = pid_namespace(proc.as_fd())?;
-    let started = started(&stat).ok_or(io::Error::from_raw_os_error(libc::EBADMSG))?;
-    Ok(Some([("ticks", started), ("boot", boot_id()?), ("pid-namespace", namespace)]))
+    let proc = proc.as_fd();
+    let Some(started) = start_of(proc, pid)? else { return Ok(None) };
+    Ok(Some([("ticks", started), ("boot", boot_id(proc)?), ("pid-namespace", pid_namespace(proc)?)]))
 }
 
 /// Whose numbers ours are.
 fn pid_namespace(proc: BorrowedFd) -> io::Result<String> {
-    let namespace = sys::openat(proc, c"self/ns/pid", k::O_RDONLY, 0)?;
-    Ok(sys::fstat(namespace.as_fd())?.st_ino.to_string())
+    Ok(procfs::namespace(proc, c"self/ns/pid")?.number().to_owned())
+}
+
+/// When the process with this number was started. None if there is none.
+fn start_of(proc: BorrowedFd, pid: u32) -> io::Result<Option<String>> {
+    let stat = match procfs::read_short(proc, &CString::new(format!("{pid}/stat"))?) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        read => read?,
+    };
+    started(&stat).map(Some).ok_or(io::Error::from_raw_os_error(libc::EBADMSG))
 }
 
 /// When a process started, from its `/proc/PID/stat` (field 22, in ticks since boot).

@@ -15,7 +15,7 @@ use linux_raw_sys::general as k;
 use rootfs::Trees;
 
 use super::spec::Limit;
-use crate::{caps, cgroup, sys};
+use crate::{caps, cgroup, procfs, sys};
 
 /// How often, in milliseconds, the child that waits for its parent looks whether there still is one.
 const LOOK: u32 = 100;
@@ -72,6 +72,8 @@ impl Strings {
 pub struct Program {
     /// ctr's own binary by descriptor, to be `--init`; otherwise the paths are tried.
     pub init: Option<RawFd>,
+    /// The same by its name in the host's procfs, for a kernel that wants one ([`super::seal`]). Never inside of a container.
+    pub init_name: Option<CString>,
     /// Where the command may be: itself if it has a slash, otherwise once per directory of PATH.
     pub paths: Vec<CString>,
     /// Arguments, the name first.
@@ -96,7 +98,7 @@ impl Program {
             None => command,
             Some(_) => [INIT.into(), c"--".into()].into_iter().chain(command).collect(),
         };
-        Program { init, paths, argv: Strings::new(argv), envp: Strings::new(env) }
+        Program { init, init_name: None, paths, argv: Strings::new(argv), envp: Strings::new(env) }
     }
 
     /// The command's name as typed.
@@ -104,6 +106,9 @@ impl Program {
         self.argv.owned.first().map_or(c"", |name| name.as_c_str())
     }
 }
+
+/// Becomes 1 when the child has done [`Op::LetGo`]. There is one such child in a life of ours.
+pub static LET_GO: AtomicU32 = AtomicU32::new(0);
 
 /// What ctr calls itself when it is PID 1 inside.
 pub const INIT: &CStr = c"ctr-init";
@@ -116,6 +121,8 @@ pub enum Op {
     /// Wait until the parent (its pidfd) has written the id maps of our user namespace, and what else must be there
     /// before us.
     AwaitParent(RawFd),
+    /// This descriptor is closed, and the parent told that it is ([`LET_GO`]).
+    LetGo(RawFd),
     /// Our root becomes that of our mount namespace, which is another one if ctr was started in a chroot. We are process
     /// 1 of our pid namespace, or (`false`) of none of our own.
     NamespaceRoot { first: bool },
@@ -185,6 +192,11 @@ impl Op {
         match self {
             Op::Tree(op) => op.run(&mut context.trees),
             Op::AwaitParent(parent) => await_parent(context.parent_ready, *parent),
+            Op::LetGo(fd) => {
+                sys::close_range(*fd, *fd as u32)?;
+                LET_GO.store(1, Ordering::Release);
+                sys::futex_wake(&LET_GO)
+            }
             Op::NamespaceRoot { first } => sys::to_namespace_root(if *first { 1 } else { sys::pid() }),
             Op::Netlink(message) => netlink::transact(message),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
@@ -379,7 +391,14 @@ fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
 fn execute(program: &Program) -> io::Error {
     let (argv, envp) = (program.argv.pointers(), program.envp.pointers());
     if let Some(fd) = program.init {
-        return sys::exec(sys::borrow(fd), c"", argv, envp);
+        let error = sys::exec(sys::borrow(fd), c"", argv, envp);
+        return match &program.init_name {
+            Some(name) if error.raw_os_error() == Some(libc::ENOENT) => {
+                let from_procfs = procfs::open().and_then(|proc| sys::change_directory(proc.as_fd()));
+                from_procfs.err().unwrap_or_else(|| sys::exec(sys::CWD, name, argv, envp))
+            }
+            _ => error,
+        };
     }
     let mut worst = io::Error::from_raw_os_error(libc::ENOENT);
     for path in &program.paths {
@@ -403,6 +422,7 @@ impl fmt::Display for Op {
         match self {
             Op::Tree(op) => op.fmt(f),
             Op::AwaitParent(_) => write!(f, "wait for ctr"),
+            Op::LetGo(fd) => write!(f, "close {fd}"),
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
             Op::Hostname(name) => write!(f, "hostname {name}"),

@@ -1014,6 +1014,7 @@ impl Supervisor {
             };
             let program = Program {
                 init: Some(binary.as_raw_fd()),
+                init_name: std::ffi::CString::new(format!("self/fd/{}", binary.as_raw_fd())).ok(),
                 paths: Vec::new(),
                 argv: Strings::new(words.into_iter().chain(rest).collect()),
                 envp: Strings::new(pairs.map(pair).collect()),
