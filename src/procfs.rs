@@ -34,7 +34,12 @@ pub fn read(dir: BorrowedFd, path: &CStr) -> io::Result<Vec<u8>> {
 pub fn read_short(dir: BorrowedFd, path: &CStr) -> io::Result<Vec<u8>> {
     let mut piece = [0u8; 2048];
     let file = sys::openat(dir, path, k::O_RDONLY, 0)?;
-    let n = sys::read(file.as_fd(), &mut piece)?;
+    let n = loop {
+        match sys::read(file.as_fd(), &mut piece) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
     let mut all = piece.get(..n).unwrap_or_default().to_vec();
     if n > piece.len() / 2 {
         all.extend(read_all(file.as_fd(), 4 << 20)?);
@@ -109,4 +114,28 @@ pub fn read_sized(file: BorrowedFd, size: u64, most: usize) -> io::Result<Vec<u8
 pub fn write(dir: BorrowedFd, path: &CStr, text: &str) -> io::Result<()> {
     let file = sys::openat(dir, path, k::O_WRONLY, 0)?;
     sys::write(file.as_fd(), text.as_bytes()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &[u8]) -> Namespace {
+        let mut namespace = Namespace { text: [0; 32] };
+        namespace.text[..text.len()].copy_from_slice(text);
+        namespace
+    }
+
+    #[test]
+    fn a_namespace_has_a_number() {
+        assert_eq!(shown(b"pid:[4026531836]").number(), "4026531836");
+        for garbage in [&b""[..], b"pid:", b"\xff[\xff]"] {
+            assert_eq!(shown(garbage).number(), "");
+        }
+        assert!(shown(b"user:[4026531837]").is_first_user());
+        for other in [&b"user:[40265318370]"[..], b"user:[4026531838]", b"user:[402653183]", b"mnt:[4026531837]", b""]
+        {
+            assert!(!shown(other).is_first_user());
+        }
+    }
 }
