@@ -18,7 +18,7 @@ set -euo pipefail
 max_syscalls=160
 max_bytes=786432 # the whole, with tar; 25 KB less without default features
 max_pss=100      # KiB, of the only supervisor
-max_each=20      # syscalls of ps for each container
+max_each=12      # syscalls of ps for each container
 rounds=300 warmup=20 quick='' steps=''
 self=$(realpath "$0")
 args=("$@")

@@ -2,8 +2,8 @@
 //!
 //! ctr allocates a few dozen KiB and ends, or goes to sleep. musl's allocator asks the kernel for memory in small pieces
 //! and gives each back: two dozen system calls that a run need not make. So the first [`SIZE`] bytes come from a piece
-//! of the binary's own zeroed memory (which costs pages only when touched) and are never given back; a process that
-//! needs more, or lives long, gets the rest from libc.
+//! of the binary's own zeroed memory (which costs pages only when touched) and are never given back; of what is freed of it, the
+//! last piece and the largest other one ([`HOLE`]) are used again. A process that needs more, or lives long, gets the rest from libc.
 //!
 //! In the `fault` build it also proves the child's first rule: whoever allocates on a child's stack ends at once.
 #![allow(unsafe_code)]
@@ -11,7 +11,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How much there is before libc is asked.
 const SIZE: usize = 128 * 1024;
@@ -24,6 +24,32 @@ unsafe impl Sync for Piece {}
 
 static PIECE: Piece = Piece(UnsafeCell::new([0; SIZE]));
 static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// One free place below [`USED`]: where it begins and, in the upper half, how long it is. Whoever uses it takes it out first.
+static HOLE: AtomicU64 = AtomicU64::new(0);
+
+fn split(hole: u64) -> (usize, usize) {
+    ((hole & u64::from(u32::MAX)) as usize, (hole >> 32) as usize)
+}
+
+/// Remembers a free place, if it is larger than the one that is known.
+fn leave(start: usize, length: usize) {
+    let hole = HOLE.load(Ordering::Relaxed);
+    if length > split(hole).1 {
+        let _ =
+            HOLE.compare_exchange(hole, (length as u64) << 32 | start as u64, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// A place in the hole.
+fn from_hole(layout: Layout) -> Option<usize> {
+    let hole = HOLE.load(Ordering::Relaxed);
+    let (start, length) = split(hole);
+    let place = start.next_multiple_of(layout.align());
+    let rest = length.checked_sub(place - start)?.checked_sub(layout.size())?;
+    let after = (rest as u64) << 32 | (place + layout.size()) as u64;
+    HOLE.compare_exchange(hole, after, Ordering::Relaxed, Ordering::Relaxed).is_ok().then_some(place)
+}
 
 /// The allocator of this program.
 struct Arena;
@@ -54,6 +80,10 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         #[cfg(feature = "fault")]
         child::forbid();
+        if let Some(start) = from_hole(layout) {
+            // SAFETY: a hole is inside of the piece, and whoever has taken a part of it out has it alone.
+            return unsafe { piece().add(start) };
+        }
         let place = |used: usize| {
             let start = used.next_multiple_of(layout.align());
             start.checked_add(layout.size()).filter(|end| *end <= SIZE).map(|end| (start, end))
@@ -80,7 +110,9 @@ unsafe impl GlobalAlloc for Arena {
         }
         // The last one can be taken back, which makes growing vectors cheap.
         let start = memory as usize - piece() as usize;
-        let _ = USED.compare_exchange(start + layout.size(), start, Ordering::Relaxed, Ordering::Relaxed);
+        if USED.compare_exchange(start + layout.size(), start, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            leave(start, layout.size());
+        }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -106,6 +138,7 @@ unsafe impl GlobalAlloc for Arena {
             if !new.is_null() {
                 ptr::copy_nonoverlapping(memory, new, layout.size());
             }
+            leave(start, layout.size());
             new
         }
     }
@@ -141,6 +174,18 @@ pub mod child {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_was_freed_is_used_again_once() {
+        for length in [5000usize, 300, 70] {
+            let (large, after) = (vec![1u8; length], vec![2u8; 10]);
+            drop(large);
+            let all: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n; length / 10]).collect();
+            for (n, one) in (0u8..).zip(&all) {
+                assert!(one.iter().all(|byte| *byte == n) && after.iter().all(|byte| *byte == 2));
+            }
+        }
+    }
+
     #[test]
     fn memory_is_handed_out_once_and_grows() {
         let mut all: Vec<Vec<u8>> = (0..64u8).map(|n| vec![n; 100 + usize::from(n)]).collect();
