@@ -122,9 +122,16 @@ impl Pump {
                     self.start += n;
                     return n > 0;
                 }
-                Some(Err(e)) if again(&e) => return false,
-                // Nobody reads any more: the writer shall notice, so its end is closed too.
-                _ => self.close(),
+                Some(Err(e)) if again(&e) => {}
+                // Nobody reads any more, or there is no room: the writer shall notice, so its end is closed too.
+                Some(Err(e)) => {
+                    let heard = !matches!(e.raw_os_error(), Some(libc::EPIPE | libc::EIO));
+                    if heard && matches!(self.to, Some(End::Caller(_))) {
+                        say(&format!("cannot write its output, the rest of it is lost: {e}"));
+                    }
+                    self.close();
+                }
+                None => self.close(),
             }
             return false;
         }

@@ -1498,10 +1498,9 @@ fn many_commands_at_once_do_not_get_in_each_others_way() {
             eprintln!("round {round}: {verb}");
             let done = live.done();
             assert!([0, 125].contains(&done.code), "{verb}: {done:?}");
-            assert!(
-                done.code == 0 || done.err.starts_with("ctr: ") && done.err.lines().count() == 1,
-                "{verb}: {done:?}"
-            );
+            // One line, and perhaps one before it about a PID 1 that does not listen.
+            assert!(done.code == 0 || !done.err.is_empty(), "{verb}: {done:?}");
+            assert!(done.err.lines().all(|line| line.starts_with("ctr: ")), "{verb}: {done:?}");
         }
         // The truth afterwards.
         let names = p.names(&["-a"]);
