@@ -204,7 +204,8 @@ fn on_a_terminal(words: &[&str]) -> Pty {
     Pty::start("exec \"$@\"", &[&[ctr.as_str()], words].concat(), 33, 111)
 }
 
-const SHELL: &str = "echo ready; while read line; do eval \"$line\"; done; exit 5";
+/// A signal that interrupts `read` is no end of the input, but busybox answers 1 to both: three in a row are one.
+const SHELL: &str = "echo ready; n=0; while [ $n -lt 3 ]; do if read line; then n=0; eval \"$line\"; else n=$((n+1)); fi; done; exit 5";
 
 /// A shell on a terminal of its own, in the background.
 fn with_terminal(name: &str, options: &[&str]) -> Resident {
