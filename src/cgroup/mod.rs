@@ -204,11 +204,12 @@ impl Group {
         [&self.freezer, &self.memory].into_iter().flatten().filter_map(door).collect()
     }
 
-    /// The processes in it, by their numbers in our pid namespace.
+    /// The processes in it, by their numbers in our pid namespace; None if they have none, or nobody can tell.
     pub fn processes(&self) -> Option<Vec<u32>> {
         let dir = self.unified.as_ref().or(self.freezer.as_ref())?;
         let text = read(dir.as_fd(), c"cgroup.procs")?;
-        Some(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0).collect())
+        // 0 is somebody in another pid namespace, who has no number here.
+        text.lines().map(|line| line.parse().ok().filter(|pid| *pid != 0)).collect()
     }
 
     /// Whether there is any process in it, whatever pid namespace it is in; None if nobody can tell.

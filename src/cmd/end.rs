@@ -9,6 +9,9 @@ use crate::container::{journal, spec};
 use crate::error::{Doing, Error, Result};
 use crate::{names, signals, sys};
 
+/// How long, in nanoseconds, `rm -f` tries again what others undo.
+const PATIENCE: u64 = 20_000_000_000;
+
 /// What `-t` and `-s` said.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
@@ -60,7 +63,7 @@ pub fn kill(words: &[OsString]) -> Result<u8> {
         // Who kills a container does not want it back, as Docker has it.
         let own = Wish { time: None, signal: None };
         if signal == libc::SIGKILL || signal == own.of(&found)?.signal {
-            halt::down(&found)?;
+            halt::down(&found);
         }
         sys::pidfd_signal(std::os::fd::AsFd::as_fd(&process), signal)
             .doing(format_args!("send {} to {}", signals::name(signal), found.name), pid)?;
@@ -102,23 +105,29 @@ pub fn remove(state: &State, found: &Found, force: bool) -> Result<()> {
         let hint = format!("ctr stop {0}, or: ctr rm -f {0}", found.name);
         return Err(Error::usage(format_args!("{} is {}", found.name, found.status.word())).hint(Some(hint)));
     }
-    for tries in 0.. {
+    if found.status == Status::Unreadable && !force {
+        return Err(found.unreadable());
+    }
+    let end = sys::now() + PATIENCE;
+    loop {
+        // It may have another name by now, or have been started again.
+        let again = state.again(found);
+        let found = match &again {
+            Ok(found) => found,
+            // Removed by its own supervisor (--rm), or by somebody else: it is gone, as was wanted.
+            Err(_) if force => return Ok(()),
+            Err(_) => found,
+        };
         if force {
             halt::kill(state, found)?;
         }
-        let locked = state.lock(found);
-        // Removed by its own supervisor (--rm), or by somebody else: it is gone, as was wanted.
-        if locked.is_err() && force && state.again(found).is_err() {
-            return Ok(());
-        }
-        match locked {
-            Ok(entry) if entry.record().is_ok_and(|record| record.process().is_some()) => {
-                if !force || tries > 10 {
+        match state.lock(found) {
+            Ok(entry) if !state.is_removable(&entry, found) => {
+                if !force || sys::now() > end {
                     return Err(Error::usage(format_args!("{} has just been started", found.name)));
                 }
             }
-            // Somebody has started it again meanwhile.
-            Err(_) if force && tries < 10 => {}
+            Err(_) if force && (sys::now() < end || state.again(found).is_err()) => {}
             locked => {
                 locked?.remove_all()?;
                 break;

@@ -52,6 +52,13 @@ fn job(state: &State, found: &Found) -> Result<(Job, Record)> {
     if record.look_up().doing(format_args!("see whether {} runs", found.name), "/proc")?.is_some() {
         return Err(Error::usage(format_args!("{} runs already", found.name)));
     }
+    if found.group().is_populated() == Some(true) && state.is_copy(found) {
+        return Err(Error::usage(format_args!(
+            "{} is a copy of a container that runs: both have one id",
+            found.name
+        ))
+        .hint(Some("ctr create makes one of its own")));
+    }
     let (asked, operands) = asked::recall(&record)?;
     let spec = asked::spec(&asked, operands)?;
     let care = asked::care(&asked)?;

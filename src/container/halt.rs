@@ -13,7 +13,10 @@ use crate::error::{Doing, Error, Result};
 use crate::sys;
 use crate::{clock, procfs, signals};
 
-/// How long, in milliseconds, a supervisor has to answer, and what was killed to be gone.
+/// How long, in milliseconds, a supervisor has to answer.
+const ANSWER: i32 = 5_000;
+
+/// How long, in milliseconds, what was killed has to be gone.
 const PATIENCE: i32 = 20_000;
 
 /// How a container is to be ended.
@@ -47,7 +50,7 @@ pub fn halt(state: &State, found: &Found, how: Halt) -> Result<()> {
         return Ok(());
     }
     // First the supervisor: it shall not start it again. What it has done meanwhile is in the record by now.
-    let supervisor = down(found)?;
+    let supervisor = down(found);
     let again = state.again(found);
     let found = again.as_ref().unwrap_or(found);
     if found.status == Status::Unreadable {
@@ -65,13 +68,34 @@ pub fn kill(state: &State, found: &Found) -> Result<()> {
     if !found.held && !found.is_running() && found.status != Status::Unreadable {
         return Ok(());
     }
-    // The supervisor holds the process, whatever the record says. One that does not answer is no reason to let it live.
-    let supervisor = tell(found, ask::KILL).ok().flatten();
-    if supervisor.is_none() {
-        let again = state.again(found);
-        kill_by_record(again.as_ref().unwrap_or(found))?;
+    if !found.held && state.is_copy(found) {
+        return Ok(());
     }
-    settle(state, found, supervisor.as_ref())
+    // The supervisor holds the process, whatever the record says. One that does not answer is no reason to let it live.
+    let told = tell(found, ask::KILL);
+    if let Ok(Some(supervisor)) = told {
+        return settle(state, found, Some(&supervisor));
+    }
+    let again = state.again(found);
+    let found = again.as_ref().unwrap_or(found);
+    let stuck = told.is_err().then(|| supervisor_of(found)).flatten();
+    kill_by_record(found)?;
+    if let Some(supervisor) = stuck {
+        let _ = sys::pidfd_signal(supervisor.as_fd(), libc::SIGKILL);
+        ends(supervisor.as_fd(), PATIENCE)?;
+    }
+    settle(state, found, None)
+}
+
+/// The supervisor of a container that lives: its parent, and nobody who only has its number.
+fn supervisor_of(found: &Found) -> Option<OwnedFd> {
+    let (_process, pid) = found.living()?;
+    let stated: u32 = found.record.number("supervisor")?;
+    let supervisor = sys::pidfd_open(stated).ok()?;
+    let stat = procfs::read(procfs::open().ok()?.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
+    let text = String::from_utf8_lossy(&stat).into_owned();
+    let parent: u32 = text.get(text.rfind(')')? + 1..)?.split_whitespace().nth(1)?.parse().ok()?;
+    (parent == stated).then_some(supervisor)
 }
 
 /// The same where nobody looks after it.
@@ -91,6 +115,10 @@ fn kill_by_record(found: &Found) -> Result<()> {
             let _ = group.thaw();
             if group.empties() { Ok(()) } else { Err(survives(found)) }
         }
+        (None, Ok(_)) if found.record.get("ticks").is_none() => {
+            let _ = writeln!(io::stderr(), "ctr: {}: if it runs, it goes on: nobody knows its process", found.name);
+            Ok(())
+        }
         (Some(false), _) | (None, Ok(_)) => Ok(()),
         (None, Err(e)) if e.cause.kind() == io::ErrorKind::Other => {
             let _ = writeln!(io::stderr(), "ctr: {}: if its process lives, it goes on: {}", found.name, e.cause);
@@ -106,15 +134,18 @@ fn survives(found: &Found) -> Error {
     Error::new(format_args!("kill {}", found.name), "", cause)
 }
 
-/// Tells the supervisor, if there is one that can be told, that this is the end.
-pub fn down(found: &Found) -> Result<Option<OwnedFd>> {
-    tell(found, ask::DOWN)
+/// Tells the supervisor, if there is one that can be told, that this is the end. One that does not answer is no reason not to go on.
+pub fn down(found: &Found) -> Option<OwnedFd> {
+    tell(found, ask::DOWN).unwrap_or_else(|e| {
+        let _ = writeln!(io::stderr(), "ctr: {e}");
+        None
+    })
 }
 
 fn tell(found: &Found, what: u8) -> Result<Option<OwnedFd>> {
     let dir = found.dir()?;
     let doing = || format!("tell the supervisor of {}", found.name);
-    let end = sys::now() + PATIENCE as u64 * 1_000_000;
+    let end = sys::now() + ANSWER as u64 * 1_000_000;
     while sys::now() < end {
         let socket = match control::connect(dir.as_fd()) {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
@@ -126,7 +157,7 @@ fn tell(found: &Found, what: u8) -> Result<Option<OwnedFd>> {
             sent => sent.doing(doing(), "control")?,
         }
         let mut message = [0u8; 1 + MOST];
-        match control::next(socket.as_fd(), &mut message, PATIENCE).doing(doing(), "control")? {
+        match control::next(socket.as_fd(), &mut message, ANSWER).doing(doing(), "control")? {
             Some((control::tell::NOTED, _)) => return Ok(Some(socket)),
             // It ended before it heard us; the next try tells.
             _ => {
@@ -224,7 +255,11 @@ fn settle(state: &State, found: &Found, supervisor: Option<&OwnedFd>) -> Result<
         Err(e) if e.kind() == io::ErrorKind::Other => None,
         looked => looked.doing(format_args!("see what became of {}", found.name), "/proc")?,
     };
-    if record.get("state") != Some("exited") && process.is_none() {
+    if process.is_some() || record.get("state") == Some("created") {
+        // Somebody has started it meanwhile; or nobody ever did.
+        return Ok(());
+    }
+    if record.get("state") != Some("exited") {
         // With --pid host its processes do not end with the first one.
         let group = Group::open(record.id());
         group.kill();

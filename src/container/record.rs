@@ -318,7 +318,19 @@ impl Found {
     /// Its directory, opened.
     pub fn dir(&self) -> Result<OwnedFd> {
         let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
-        sys::openat(sys::CWD, &c(&self.path), flags, 0).doing("open the container's directory", self.path.display())
+        let dir = sys::openat(sys::CWD, &c(&self.path), flags, 0)
+            .doing("open the container's directory", self.path.display())?;
+        if self.is_there(dir.as_fd()) { Ok(dir) } else { Err(self.gone()) }
+    }
+
+    /// Whether this directory is its own, and not that of another one that has its name by now.
+    fn is_there(&self, dir: BorrowedFd) -> bool {
+        let id = self.record.id();
+        id.is_empty() || has_id(dir, id)
+    }
+
+    fn gone(&self) -> Error {
+        Error::usage(format_args!("{} has just been removed or renamed", self.name))
     }
 
     /// The process of a running container, or an error that says what it is instead.
@@ -576,9 +588,8 @@ impl State {
     fn reclaim(&mut self) {
         for tree in &self.trees {
             tree.each_name(false, &mut |name| {
-                let Ok(dir) = open_dir(tree.dir.as_fd(), name) else { return };
-                if sys::lock(dir.as_fd(), false).is_ok() {
-                    tree.reclaim(name, &dir);
+                if let Ok(dir) = open_dir(tree.dir.as_fd(), name) {
+                    tree.sweep(name, &dir);
                 }
             });
         }
@@ -698,6 +709,22 @@ impl State {
         }
     }
 
+    /// Whether it is a copy of another one that is looked after.
+    pub fn is_copy(&self, found: &Found) -> bool {
+        let dir = found.dir();
+        let parent = found.path.parent().unwrap_or(Path::new("/"));
+        self.trees
+            .iter()
+            .filter(|tree| tree.path == parent)
+            .any(|tree| dir.as_ref().is_ok_and(|dir| tree.is_copy(found.record.id(), dir.as_fd())))
+    }
+
+    /// Whether a locked container has no process that would go on without it.
+    pub fn is_removable(&self, entry: &Entry, found: &Found) -> bool {
+        let lives = entry.record().map_or(found.record.process().is_some(), |record| record.process().is_some());
+        !lives || self.is_copy(found)
+    }
+
     /// A container as it is now, whatever its name became.
     pub fn again(&self, found: &Found) -> Result<Found> {
         let id = found.record.id();
@@ -738,15 +765,17 @@ impl State {
         let tree =
             self.trees.iter().find(|tree| tree.path == parent).ok_or_else(|| Error::usage("no such container"))?;
         let name = CString::new(found.name.as_bytes()).unwrap_or_default();
-        let gone = || Error::usage(format_args!("{} has just been removed", found.name));
         for _ in 0..20 * TRIES {
-            let dir = open_dir(tree.dir.as_fd(), &name).map_err(|_| gone())?;
+            let dir = open_dir(tree.dir.as_fd(), &name).map_err(|_| found.gone())?;
             match sys::lock(dir.as_fd(), false) {
                 Ok(()) => {
                     // Somebody may have removed or renamed it, and even made another one of its name.
-                    let now = open_dir(tree.dir.as_fd(), &name).map_err(|_| gone())?;
+                    let now = open_dir(tree.dir.as_fd(), &name).map_err(|_| found.gone())?;
                     if !sys::same_file(dir.as_fd(), now.as_fd()).unwrap_or(false) {
                         continue;
+                    }
+                    if !found.is_there(dir.as_fd()) {
+                        return Err(found.gone());
                     }
                     let (parent, path) = (Rc::clone(&tree.dir), found.path.clone());
                     return Ok(Entry { name, path, parent, dir, new: Cell::new(false), fresh: RefCell::new(None) });
@@ -812,24 +841,18 @@ impl Tree {
             return None;
         }
         let dir = open_dir(self.dir.as_fd(), name).ok()?;
-        let mut held = sys::lock_shared(dir.as_fd()).is_err();
-        if sweep && !held && (grave || !is_at_rest(dir.as_fd())) {
-            match sys::lock(dir.as_fd(), false) {
-                Ok(()) => self.reclaim(name, &dir),
-                Err(_) => held = true,
-            }
-        }
+        let held = if sweep { self.sweep(name, &dir) } else { sys::lock_shared(dir.as_fd()).is_err() };
         if grave {
             return None;
         }
         let shown = name.to_string_lossy().into_owned();
         let path = self.path.join(&shown);
-        let (mut record, damage) = match read_record(dir.as_fd()) {
+        let (mut record, mut damage) = match read_record(dir.as_fd()) {
             Ok(Some(Ok(record))) => (record, None),
-            Ok(Some(Err(why))) => (read_id(dir.as_fd()).unwrap_or_default(), Some(why)),
-            Err(e) => (read_id(dir.as_fd()).unwrap_or_default(), Some(e.to_string())),
+            Ok(Some(Err(why))) => (salvage(dir.as_fd()).unwrap_or_default(), Some(why)),
+            Err(e) => (salvage(dir.as_fd()).unwrap_or_default(), Some(e.to_string())),
             // Where there was one, somebody else removed it.
-            Ok(None) => (read_id(dir.as_fd())?, Some("there is none".to_owned())),
+            Ok(None) => (salvage(dir.as_fd())?, Some("there is none".to_owned())),
         };
         if damage.is_none() && record.get("created").is_none() {
             // A container that ends with its ctr run has no time for clocks: its file has one.
@@ -840,24 +863,43 @@ impl Tree {
                 }
             }
         }
+        let mut status = if damage.is_some() { Status::Unreadable } else { status(&record, held, frozen) };
+        if matches!(status, Status::Running | Status::Paused) && !held && self.is_copy(record.id(), dir.as_fd()) {
+            (status, damage) = (Status::Unreadable, Some("it is a copy of that of a container that runs".to_owned()));
+        }
         // Closing the directory gives the shared lock back.
         drop(dir);
-        let status = if damage.is_some() { Status::Unreadable } else { status(&record, held, frozen) };
         Some(Found { name: shown, path, record, damage, held, status })
     }
 
-    /// Does what is to be done about a directory whose lock nobody held, and we hold now; what fails is left to the next command.
-    fn reclaim(&self, name: &CStr, dir: &OwnedFd) {
-        let _ = if is_grave(name) {
-            remove_all(self.dir.as_fd(), name)
-        } else if is_at_rest(dir.as_fd()) {
-            Ok(())
-        } else {
-            self.reclaim_container(name, dir)
-        };
+    /// Whether somebody looks after a container; if nobody does, what dead ones left is taken away.
+    ///
+    /// Only who has something to do takes the lock for himself alone: everybody else would believe that it is the supervisor's.
+    fn sweep(&self, name: &CStr, dir: &OwnedFd) -> bool {
+        for _ in 0..TRIES / 5 {
+            if sys::lock_shared(dir.as_fd()).is_err() {
+                return true;
+            }
+            if !is_grave(name) && is_at_rest(dir.as_fd()) {
+                return false;
+            }
+            if sys::lock(dir.as_fd(), false).is_ok() {
+                // What fails is left to the next command.
+                let _ = self.reclaim(name, dir);
+                return false;
+            }
+            // Others look at it, too.
+            let _ = sys::poll(&mut [], 1);
+        }
+        true
     }
 
-    fn reclaim_container(&self, name: &CStr, dir: &OwnedFd) -> io::Result<()> {
+    /// Does what is to be done about a directory whose lock nobody held, and we hold now.
+    fn reclaim(&self, name: &CStr, dir: &OwnedFd) -> io::Result<()> {
+        if is_grave(name) {
+            // One that is not what its name says got here by mistake, and goes back as soon as whoever moved it sees that.
+            return if grave_of(dir.as_fd())? == *name { remove_all(self.dir.as_fd(), name) } else { Ok(()) };
+        }
         let Some(record) = read_record(dir.as_fd())? else {
             if read_id(dir.as_fd()).is_some() {
                 // It was a container: whose record somebody removed is not ours to take away unasked.
@@ -874,6 +916,10 @@ impl Tree {
             // Who cannot be looked at now may live: somebody else will look.
             looked => looked?,
         };
+        let group = cgroup::Group::open(record.id());
+        if (process.is_some() || group.is_populated() == Some(true)) && self.is_copy(record.id(), dir.as_fd()) {
+            return Ok(());
+        }
         if let (true, Some((process, _))) = (guarded, &process) {
             // It changed its ids (su, gosu) and thereby lost the signal that comes when ctr dies (prctl(2)), or switched it off.
             let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
@@ -885,8 +931,11 @@ impl Tree {
         }
         let unfinished = !matches!(record.get("state"), Some("created" | "exited"));
         if unfinished && !guarded {
-            // Its first process is dead: what is left in its group (--pid host) nobody looks after any more.
-            let group = cgroup::Group::open(record.id());
+            // Its first process is dead: what is left in its group (--pid host) nobody looks after any more. Where that process
+            // took all others along, somebody who lives in there means that the record is wrong.
+            if record.get("--pid") != Some("host") && !group.empties() && group.is_populated() == Some(true) {
+                return Ok(());
+            }
             group.kill();
             group.remove();
         }
@@ -907,20 +956,39 @@ impl Tree {
         Ok(())
     }
 
+    /// Whether a container's directory is a copy of another one's (`cp -a`, for a backup perhaps): that one has the same id, and is
+    /// looked after. Its processes, control groups and layer in memory are not the copy's.
+    fn is_copy(&self, id: &str, dir: BorrowedFd) -> bool {
+        // A descriptor of its own: whoever else reads these names is not disturbed.
+        let Ok(again) = open_dir(self.dir.as_fd(), c".") else { return false };
+        let mut found = false;
+        let _ = each_name(again.as_fd(), true, &mut |name| {
+            let Ok(other) = open_dir(self.dir.as_fd(), name) else { return };
+            found |= !id.is_empty()
+                && !sys::same_file(other.as_fd(), dir).unwrap_or(true)
+                && sys::lock_shared(other.as_fd()).is_err()
+                && has_id(other.as_fd(), id);
+        });
+        found
+    }
+
     /// Takes a container's directory away, and its layer: first under a name that is no container's, so that a command
     /// that is killed half-way leaves nothing that looks like one. EAGAIN if the name is not the directory's any more.
     fn remove(&self, name: &CStr, dir: BorrowedFd, record: &Record) -> io::Result<()> {
-        cgroup::Group::open(record.id()).remove();
+        let group = cgroup::Group::open(record.id());
+        let in_memory = record.get("layer-in-memory");
+        let copy = (in_memory.is_some() || group.is_populated() == Some(true)) && self.is_copy(record.id(), dir);
+        if !copy {
+            group.remove();
+        }
         let layers = CString::new(folder().join("layers").into_os_string().into_vec()).unwrap_or_default();
-        if let (Some(id), Ok(layers)) = (record.get("layer-in-memory"), open_dir(sys::CWD, &layers)) {
+        if let (Some(id), Ok(layers)) = (in_memory.filter(|_| !copy), open_dir(sys::CWD, &layers)) {
             let id = CString::new(id).unwrap_or_default();
             if !id.to_bytes().contains(&b'/') && !id.to_bytes().starts_with(b".") {
                 remove_all(layers.as_fd(), &id)?;
             }
         }
-        let mut grave = b".removed-".to_vec();
-        grave.extend_from_slice(record.short_id().as_bytes());
-        let grave = CString::new(grave).unwrap_or_default();
+        let grave = grave_of(dir)?;
         sys::rename(self.dir.as_fd(), name, &grave)?;
         if !sys::same_file(open_dir(self.dir.as_fd(), &grave)?.as_fd(), dir)? {
             // Renamed in this moment, and another one has its name: that goes back.
@@ -995,7 +1063,37 @@ fn is_grave(name: &CStr) -> bool {
     name.to_bytes().starts_with(b".")
 }
 
-/// What there is of a container whose record is gone or damaged: its id, so that its processes are found all the same.
+/// The name under which a directory is removed: no other one has its number.
+fn grave_of(dir: BorrowedFd) -> io::Result<CString> {
+    Ok(CString::new(format!(".removed-{}", sys::fstat(dir)?.st_ino))?)
+}
+
+/// Whether this is the directory of the container with this id.
+fn has_id(dir: BorrowedFd, id: &str) -> bool {
+    let own = read_id(dir).or_else(|| read_record(dir).ok()??.ok());
+    own.is_some_and(|record| record.id() == id)
+}
+
+/// What there is of a container whose record is damaged or gone: its id and, if they can be read, the lines that say which
+/// process is its. They cannot do harm: the kernel is asked whether they are true.
+fn salvage(dir: BorrowedFd) -> Option<Record> {
+    let mut record = read_id(dir)?;
+    let text = sys::openat(dir, c"record", k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0)
+        .and_then(|file| procfs::read_all(file.as_fd(), LONGEST));
+    for line in String::from_utf8_lossy(&text.unwrap_or_default()).lines() {
+        if let Some((key @ ("pid" | "ticks" | "boot" | "pid-namespace" | "supervisor" | "--pid"), value)) =
+            line.split_once(' ')
+        {
+            record.set(key, value);
+        }
+    }
+    // It is named by the id alone.
+    let id = record.id().to_owned();
+    record.set("layer-in-memory", id);
+    Some(record)
+}
+
+/// The id of a container, from the file that says nothing else.
 fn read_id(dir: BorrowedFd) -> Option<Record> {
     let file = sys::openat(dir, ID, k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0).ok()?;
     let text = procfs::read_all(file.as_fd(), LONGEST).ok()?;
@@ -1050,7 +1148,8 @@ fn is_at_rest(dir: BorrowedFd) -> bool {
 /// one, and then it stays.
 fn empty(dir: &OwnedFd) -> io::Result<()> {
     super::log::remove(dir.as_fd());
-    for name in [c"record", c"record.new", ID] {
+    // The id first: who is killed in between leaves nothing that looks like a container without a record.
+    for name in [ID, c"record", c"record.new"] {
         match sys::unlink(dir.as_fd(), name, false) {
             Err(e) if e.raw_os_error() != Some(libc::ENOENT) => return Err(e),
             _ => {}
@@ -1196,7 +1295,7 @@ impl Entry {
 
     /// Removes a container with its layer and its log.
     pub fn remove_all(self) -> Result<()> {
-        let record = self.record().unwrap_or_default();
+        let record = self.record().ok().or_else(|| salvage(self.dir.as_fd())).unwrap_or_default();
         // It may have been renamed since it was opened: then the name is another one's, or nobody's.
         let path = self.path.parent().unwrap_or(Path::new("/")).to_owned();
         let tree = Tree { path, dir: Rc::clone(&self.parent), listed: Cell::new(true) };
@@ -1213,6 +1312,9 @@ impl Entry {
 
     /// What cannot be removed now is left to the next command.
     fn erase(&self) {
+        if self.path.starts_with(lasting_folder()) {
+            let _ = sys::unlink(self.dir.as_fd(), ID, false);
+        }
         // A record that was being written when we failed is there only then: ENOENT is the usual answer to nobody.
         let gone = sys::unlink(self.dir.as_fd(), c"record", false)
             .and_then(|()| sys::unlink(self.parent.as_fd(), &self.name, true));

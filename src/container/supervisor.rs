@@ -941,11 +941,13 @@ impl Supervisor {
             ask::DOWN | ask::KILL => {
                 (self.down, self.stopped) = (true, true);
                 client.waits = true;
-                let _ = control::send_surely(client.socket.as_fd(), tell::NOTED, &[]);
                 if let (ask::KILL, Some(born)) = (message[0], born) {
                     let group = Group::open(self.job.record.id());
                     kill_all(born, &group);
                     let _ = group.thaw();
+                }
+                if let Some(client) = self.clients.get(n) {
+                    let _ = control::send_surely(client.socket.as_fd(), tell::NOTED, &[]);
                 }
             }
             _ => {}
