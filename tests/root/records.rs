@@ -114,6 +114,7 @@ fn a_damaged_record_is_shown_and_can_be_removed() {
             &["pause", "bad"],
             &["rename", "bad", "worse"],
             &["wait", "bad"],
+            &["rm", "bad"],
             &["run", "-d", "--name=bad", busybox(), "true"],
         ] {
             let done = refused(words);
@@ -146,6 +147,105 @@ fn a_record_damaged_while_its_container_runs() {
         assert!(listed().is_empty(), "{damage:?}");
         host.same_soon();
     }
+    // Nobody looks after it either: the lines that are left say which process it is, or its control group does.
+    for keeps in [true, false] {
+        let pid = lasting("bad");
+        let text = fs::read_to_string(record("bad")).unwrap();
+        kill_supervisor("bad");
+        fs::write(record("bad"), if keeps { text.replacen("ctr 1", "ctr 2", 1) } else { String::new() }).unwrap();
+        assert_eq!(seen("bad").unwrap().state, "unreadable");
+        refused(&["rm", "bad"]);
+        assert!(lives(pid));
+        c(&["rm", "-f", "bad"]).code(0);
+        until("its end", || (!lives(pid)).then_some(()));
+        host.same_soon();
+    }
+}
+
+fn kill_supervisor(name: &str) {
+    let supervisor: i32 = recorded(name, "supervisor").unwrap().parse().unwrap();
+    signal(supervisor, libc::SIGKILL);
+    until("its supervisor's end", || (!lives(supervisor)).then_some(()));
+}
+
+/// A backup, made with `cp -a`: it has the same id, and must do no harm.
+#[test]
+fn a_copy_of_a_containers_directory_is_harmless() {
+    let host = start();
+    let copy =
+        |to: &str| assert!(Command::new("cp").arg("-a").args([path("k"), path(to)]).status().unwrap().success());
+    let pid = lasting("k");
+    copy("copy");
+    for words in [&["stop", "-t0", "copy"][..], &["kill", "copy"], &["restart", "copy"], &["exec", "copy", "true"]] {
+        refused(words);
+    }
+    c(&["rm", "-f", "copy"]).code(0);
+    assert!(lives(pid) && !path("copy").exists());
+    // Of an earlier run: what its record says is dead.
+    copy("copy");
+    c(&["restart", "-t0", "k"]).code(0);
+    let pid = seen("k").unwrap().pid.unwrap();
+    for _ in 0..3 {
+        assert_eq!((seen("copy").unwrap().state.as_str(), seen("k").unwrap().pid), ("exited", Some(pid)));
+    }
+    refused(&["start", "copy"]);
+    c(&["rm", "copy"]).code(0);
+    assert!(lives(pid) && seen("k").is_some());
+    // Damaged, and only its id is left.
+    fs::create_dir(path("copy")).unwrap();
+    fs::copy(path("k").join("id"), path("copy").join("id")).unwrap();
+    fs::write(record("copy"), "?").unwrap();
+    c(&["rm", "-f", "copy"]).code(0);
+    assert!(lives(pid) && !path("copy").exists());
+    c(&["rm", "-f", "k"]).code(0);
+    // One that ends with its ctr.
+    let live = Live::start(&mut plain(["run", "--rm", "--name=k", busybox(), "sleep", "1000"]));
+    until("it to run", || seen("k").and_then(|k| k.pid));
+    let at = Path::new("/run/ctr/containers");
+    let copied = Command::new("cp").arg("-a").args([at.join("k"), at.join("copy")]).status().unwrap();
+    assert!(copied.success());
+    let pid = seen("k").unwrap().pid.unwrap();
+    assert!(lives(pid));
+    drop(live);
+    until("its end", || (!lives(pid) && listed().is_empty()).then_some(()));
+    host.same_soon();
+}
+
+/// A supervisor that does not answer (stopped, or waiting for a disk that is gone) keeps nobody from ending its container.
+#[test]
+fn a_supervisor_that_does_not_answer() {
+    let host = start();
+    let pid = lasting("k");
+    let supervisor: i32 = recorded("k", "supervisor").unwrap().parse().unwrap();
+    signal(supervisor, libc::SIGSTOP);
+    let done = c(&["kill", "k"]).code(0);
+    assert!(done.err.contains("does not answer"), "{done:#?}");
+    until("its end", || (!lives(pid)).then_some(()));
+    signal(supervisor, libc::SIGCONT);
+    until("that to be known", || (seen("k")?.state == "exited").then_some(()));
+    c(&["rm", "k"]).code(0);
+    let pid = lasting("k");
+    signal(recorded("k", "supervisor").unwrap().parse().unwrap(), libc::SIGSTOP);
+    c(&["rm", "-f", "k"]).code(0);
+    assert!(!lives(pid) && listed().is_empty());
+    host.same_soon();
+}
+
+/// Whoever has locked a container for a moment is not its supervisor.
+#[test]
+fn somebody_who_only_looks_changes_nothing() {
+    let host = start();
+    c(&["create", "--name=k", "--rm", busybox(), "true"]).code(0);
+    let lock = Live::start(Command::new("flock").arg("-x").arg(path("k")).args(["sleep", "0.3"]));
+    until("the lock", || {
+        let free = Command::new("flock").args(["-n", "-x"]).arg(path("k")).arg("true").status().unwrap();
+        (!free.success()).then_some(())
+    });
+    c(&["stop", "k"]).code(0);
+    assert_eq!(seen("k").unwrap().state, "created");
+    drop(lock);
+    c(&["rm", "k"]).code(0);
+    host.same_soon();
 }
 
 #[test]
