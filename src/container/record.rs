@@ -393,6 +393,8 @@ pub struct State {
     trees: Vec<Tree>,
     /// What dead ones left is taken away already.
     swept: bool,
+    /// The ids and names of all containers as they were when one was looked for by its id: the next one may be there too.
+    ids: RefCell<Vec<(String, String)>>,
     /// Where it is asked who is frozen, once somebody wants to know.
     groups: OnceCell<cgroup::Groups>,
 }
@@ -558,7 +560,12 @@ fn read_lines(file: BorrowedFd) -> io::Result<Vec<u8>> {
 impl State {
     /// The folder for containers that end with their `ctr run`, without what dead ones left there.
     pub fn transient() -> Result<State> {
-        let mut state = State { trees: vec![open_tree(&folder())?], swept: false, groups: OnceCell::new() };
+        let mut state = State {
+            trees: vec![open_tree(&folder())?],
+            swept: false,
+            ids: RefCell::default(),
+            groups: OnceCell::new(),
+        };
         state.reclaim();
         Ok(state)
     }
@@ -579,7 +586,7 @@ impl State {
         if lasting.join("containers") != trees[0].path {
             trees.extend(open_tree(&lasting).ok());
         }
-        Ok(State { trees, swept: false, groups: OnceCell::new() })
+        Ok(State { trees, swept: false, ids: RefCell::default(), groups: OnceCell::new() })
     }
 
     /// Takes away what dead commands and supervisors left: directories without a record, containers that were to be
@@ -692,8 +699,13 @@ impl State {
             return Ok(found);
         }
         let lower = shown.to_ascii_lowercase();
+        if let Some(found) = self.known(&lower).filter(|_| is_id) {
+            return Ok(found);
+        }
         let mut by_id: Vec<Found> = if is_id {
-            self.all().into_iter().filter(|found| found.record.id().starts_with(&lower)).collect()
+            let all = self.all();
+            self.ids.replace(all.iter().map(|found| (found.record.id().to_owned(), found.name.clone())).collect());
+            all.into_iter().filter(|found| found.record.id().starts_with(&lower)).collect()
         } else {
             Vec::new()
         };
@@ -707,6 +719,16 @@ impl State {
                 Err(Error::usage(format_args!("{shown:?} is the beginning of several ids: {}", all.join(", "))))
             }
         }
+    }
+
+    /// The one container that had an id with this beginning when all were looked at last, if it still has.
+    fn known(&self, beginning: &str) -> Option<Found> {
+        let ids = self.ids.borrow();
+        let mut fits = ids.iter().filter(|(id, _)| id.starts_with(beginning));
+        let ((id, name), None) = (fits.next()?, fits.next()) else { return None };
+        let name = CString::new(name.as_bytes()).ok()?;
+        let found = self.trees.iter().find_map(|tree| self.look(tree, &name, TRIES))?;
+        (found.record.id() == id).then_some(found)
     }
 
     /// Whether it is a copy of another one that is looked after.
