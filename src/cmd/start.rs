@@ -8,7 +8,7 @@ use crate::container::client::{self, Session};
 use crate::container::record::{Found, Record, State, Status};
 use crate::container::spec;
 use crate::container::supervisor::{self, Job, Launched};
-use crate::container::{control, supervise};
+use crate::container::{control, journal, supervise};
 use crate::error::{Doing, Error, Result};
 use crate::{sys, tty};
 
@@ -151,6 +151,8 @@ pub fn restart(words: &[OsString]) -> Result<u8> {
         }
         crate::container::halt::halt(state, &found, wish.of(&found)?)?;
         let again = state.again(&found)?;
-        launch_or_find_it_launched(state, again)
+        let launched = launch_or_find_it_launched(state, again)?;
+        journal::note("restart", &found.record, launched.as_deref(), &[]);
+        Ok(launched)
     })
 }

@@ -587,6 +587,7 @@ fn restart_is_stop_and_start() {
     let done = p.ctr(&["restart", "-t", "0", "n", "nosuch", "r"]).code(1);
     assert_eq!(done.out, "n\nr\n", "{done:?}");
     assert_eq!([p.how("n"), p.how("r")], ["running 0", "running 0"]);
+    assert_eq!(p.events("n").iter().filter(|(_, what)| what == "restart").count(), 2);
     p.bad(&["restart", "nosuch"], &["nosuch"]);
     p.ok(&["rm", "-f", "r", "n"]);
     p.end();
