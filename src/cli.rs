@@ -93,6 +93,24 @@ pub struct Run {
     /// a resource limit, such as nofile=1024:4096
     #[argh(option, arg_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
+    /// add a capability, such as NET_ADMIN, or ALL; for root inside (others have none)
+    #[argh(option, arg_name = "CAP")]
+    pub cap_add: Vec<String>,
+    /// drop a capability, or ALL
+    #[argh(option, arg_name = "CAP")]
+    pub cap_drop: Vec<String>,
+    /// all capabilities and devices that ctr has, no masks: no boundary to speak of; with a user namespace bounded by that
+    #[argh(switch)]
+    pub privileged: bool,
+    /// a device of the host inside, or a directory of devices
+    #[argh(option, arg_name = "HOST[:INSIDE][:rwm]")]
+    pub device: Vec<String>,
+    /// a kernel parameter of the container's own namespaces: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*
+    #[argh(option, arg_name = "KEY=VALUE")]
+    pub sysctl: Vec<String>,
+    /// a group that the user is in beside his own: name or gid of the root filesystem
+    #[argh(option, arg_name = "GROUP")]
+    pub group_add: Vec<String>,
     /// size of /dev/shm (64m)
     #[argh(option, arg_name = "SIZE")]
     pub shm_size: Option<String>,

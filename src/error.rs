@@ -146,6 +146,20 @@ pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
         ("volume", libc::ENOTDIR | libc::EISDIR) => {
             "a file can be mounted on a file only, a directory on a directory"
         }
+        ("sysctl", libc::ENOENT) => {
+            "this kernel has no such parameter, or not in a namespace of a container's own: look with sysctl -a inside"
+        }
+        ("sysctl", libc::EINVAL | libc::ERANGE) => "the kernel does not take this value",
+        ("sysctl", libc::EACCES | libc::EPERM | libc::EROFS) => {
+            "it can only be read, or this kernel lets only the machine's own root write it: --userns host, as root"
+        }
+        ("devices" | "host-devices", libc::EPERM) => {
+            "making device nodes takes CAP_MKNOD: run ctr as root, outside of the container that it is in"
+        }
+        ("devices", libc::ENODEV) => "another device was put in its place just now: run it again",
+        ("device", libc::EPERM | libc::ELOOP | libc::EEXIST) => {
+            "where it is to be inside, there is a link or a filesystem of the kernel's: choose another place"
+        }
         ("mqueue" | "devpts", libc::ENODEV) => "this kernel lacks the filesystem: rebuild it, or load its module",
         (_, libc::EMFILE) => "raise the limit of open files: ulimit -n 1024",
         (_, libc::ENOMEM) => "free some memory, or raise the limits of the cgroup that ctr runs in",
@@ -171,7 +185,10 @@ mod tests {
 
     #[test]
     fn every_hint_is_one_line_of_advice() {
-        let steps = ["clone", "overlay", "root", "volumes", "volume", "procfs", "maps", "mqueue", "devpts", "other"];
+        let steps = [
+            "clone", "overlay", "root", "volumes", "volume", "procfs", "maps", "mqueue", "devpts", "sysctl",
+            "devices", "device", "other",
+        ];
         let mut found = 0;
         for step in steps {
             for errno in 1..134 {
@@ -181,7 +198,7 @@ mod tests {
                 }
             }
         }
-        assert!(found >= 12 + 2 * steps.len());
+        assert!(found >= 12 + 2 * steps.len(), "{found}");
         assert_eq!(hint("hostname", libc::EPERM), None);
     }
 }

@@ -62,6 +62,11 @@ pub fn drop_bounding(capability: u32) -> io::Result<()> {
     prctl(pr::PR_CAPBSET_DROP, capability as usize).map(drop)
 }
 
+/// Whether a capability is in the bounding set. `PR_CAPBSET_READ`. EINVAL for one the kernel does not know.
+pub fn in_bounding_set(capability: u32) -> io::Result<bool> {
+    prctl(pr::PR_CAPBSET_READ, capability as usize).map(|answer| answer == 1)
+}
+
 /// From here on no `execve` gives more privileges. `PR_SET_NO_NEW_PRIVS`.
 pub fn no_new_privs() -> io::Result<()> {
     prctl(pr::PR_SET_NO_NEW_PRIVS, 1).map(drop)
@@ -138,6 +143,12 @@ pub fn setsid() -> io::Result<()> {
 pub fn sethostname(name: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length are of one slice, which is only read.
     check(unsafe { syscall2(k::__NR_sethostname as usize, name.as_ptr() as usize, name.len()) }).map(drop)
+}
+
+/// `setdomainname(2)`.
+pub fn setdomainname(name: &[u8]) -> io::Result<()> {
+    // SAFETY: pointer and length are of one slice, which is only read.
+    check(unsafe { syscall2(k::__NR_setdomainname as usize, name.as_ptr() as usize, name.len()) }).map(drop)
 }
 
 /// A new, empty session keyring: the caller's stays behind. `keyctl(2)`, `KEYCTL_JOIN_SESSION_KEYRING`.

@@ -134,8 +134,45 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<User> {
     Ok(User { uid, gid, groups, home })
 }
 
-/// Who `wanted` is in the root filesystem; nobody wanted is root.
-pub fn look_up(root: BorrowedFd, wanted: Option<&str>) -> Result<User> {
+/// Groups that somebody is put into beside his own (`--group-add`): names of the root filesystem's `/etc/group`, or numbers, which
+/// need not be in there.
+fn add_groups(user: &mut User, words: &[String], group: &str) -> Result<()> {
+    for word in words {
+        let bad = |why: &str| Error::usage(format_args!("bad --group-add {word:?}: {why}"));
+        let gid = match word.parse::<u64>() {
+            _ if word.is_empty() => return Err(bad("it is the name or the number of a group")),
+            Ok(_) if !word.bytes().all(|b| b.is_ascii_digit()) => return Err(bad("a number has no sign")),
+            Ok(gid) if gid <= u64::from(HIGHEST) => gid as u32,
+            Ok(_) => return Err(bad(&format!("{HIGHEST} is the highest"))),
+            Err(_) if word.bytes().all(|b| b.is_ascii_digit()) => {
+                return Err(bad(&format!("{HIGHEST} is the highest")));
+            }
+            Err(_) => entries(group)
+                .find(|line| line.first() == Some(&word.as_str()))
+                .and_then(|line| id(line.get(2)?))
+                .filter(|gid| *gid <= HIGHEST)
+                .ok_or_else(|| bad("no such group in /etc/group of the root filesystem: a number works too"))?,
+        };
+        user.groups.push(gid);
+    }
+    user.groups.sort_unstable();
+    user.groups.dedup();
+    if user.groups.len() > 65_536 {
+        return Err(Error::usage("too many --group-add: 65536 groups are the most"));
+    }
+    Ok(())
+}
+
+/// Who `wanted` is in the root filesystem, with these groups beside his own; nobody wanted is root.
+pub fn look_up(root: BorrowedFd, wanted: Option<&str>, added: &[String]) -> Result<User> {
+    let mut user = found(root, wanted)?;
+    if !added.is_empty() {
+        add_groups(&mut user, added, &text_in(root, c"/etc/group")?)?;
+    }
+    Ok(user)
+}
+
+fn found(root: BorrowedFd, wanted: Option<&str>) -> Result<User> {
     let passwd = text_in(root, c"/etc/passwd")?;
     let Some(wanted) = wanted else {
         let home =
@@ -189,6 +226,21 @@ mod tests {
             "short",
         ] {
             assert!(found(bad).is_err(), "{bad:?} was taken for {:?}", found(bad));
+        }
+    }
+
+    #[test]
+    fn groups_are_added_by_name_or_number() {
+        let with = |words: &[&str]| {
+            let mut user = find("web", PASSWD, GROUP)?;
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            add_groups(&mut user, &words, GROUP).map(|()| user.groups)
+        };
+        assert_eq!(with(&["root", "77", "disk", "77"]).unwrap(), [0, 4, 6, 77]);
+        assert_eq!(with(&[]).unwrap(), [4, 6]);
+        for bad in ["", "nogroup", "bad", "-1", "+4", "2147483648", "99999999999999999999", "4 ", "adm,disk"] {
+            let error = with(&[bad]).unwrap_err().to_string();
+            assert!(error.contains("--group-add") && error.lines().count() == 1, "{bad}: {error}");
         }
     }
 

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use linux_raw_sys::general as k;
 
-use crate::dev::{self, Node};
+use crate::dev::{self, Node, Number};
 use crate::path::{self, InRoot, Kind, Links};
 use crate::sys::{self, CWD};
 
@@ -115,8 +115,9 @@ pub enum Op {
     /// A new filesystem as a detached tree: made here, attached elsewhere. The options are those of `data`, one by one.
     Make(NewFs, Vec<(CString, CString)>, Slot),
     /// Writes to `at` go to `upper`, reads fall through to `lower`; `work` is overlayfs's own. All four are names in the
-    /// working directory. Device nodes in it are dead. `user` is for an overlay inside a user namespace (5.11).
-    Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool },
+    /// working directory. Device nodes in it are dead, unless they are wanted. `user` is for an overlay inside a user
+    /// namespace (5.11).
+    Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool, devices: bool },
     /// A detached copy of the mount at a path, with rules of its own.
     Tree { from: CString, recursive: bool, rules: Rules, into: Slot },
     /// Ids in this tree are shifted as the user namespace behind the descriptor says (5.12).
@@ -143,6 +144,12 @@ pub enum Op {
     Owner(CString, u32, u32),
     /// A character device for everybody.
     Device(CString, &'static Node),
+    /// Any device, with these permissions and this owner (user, group).
+    AnyDevice(CString, Number, u32, (u32, u32)),
+    /// A directory, unless there is one.
+    DirUnlessThere(CString, u32),
+    /// A detached copy of the mount of this device node alone. What else is at the path, a link say, is ENODEV.
+    DeviceTree { from: CString, number: Number, into: Slot },
     /// A symbolic link: (what it says, where it is).
     Link(&'static CStr, CString),
     /// The working directory.
@@ -193,7 +200,9 @@ impl Op {
                 sys::chdir(c"/")
             }
             Op::Make(new, options, slot) => make(new, options, *slot, trees),
-            Op::Overlay { lower, upper, work, at, user } => overlay(lower, upper, work, at, *user, trees),
+            Op::Overlay { lower, upper, work, at, user, devices } => {
+                overlay([lower, upper, work, at], *user, *devices, trees)
+            }
             Op::Tree { from, recursive, rules, into } => tree(from, *recursive, *rules, *into, trees),
             Op::IdMap { tree, userns, recursive } => {
                 let userns = Some(sys::borrow(*userns));
@@ -232,6 +241,15 @@ impl Op {
             }
             Op::Owner(path, uid, gid) => sys::chown(CWD, path, *uid, *gid),
             Op::Device(path, node) => sys::mknod(CWD, path, k::S_IFCHR | 0o666, node.number()),
+            Op::AnyDevice(path, number, mode, owner) => {
+                sys::mknod(CWD, path, number.kind | mode, number.device as u32)?;
+                if *owner == (0, 0) { Ok(()) } else { sys::chown(CWD, path, owner.0, owner.1) }
+            }
+            Op::DirUnlessThere(path, mode) => match sys::mkdir(CWD, path, *mode) {
+                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+                done => done,
+            },
+            Op::DeviceTree { from, number, into } => device_tree(from, *number, *into, trees),
             Op::Link(says, name) => sys::symlink(says, CWD, name),
             Op::Enter(path) => sys::chdir(path),
             Op::EnterTree(tree) => sys::fchdir(trees.get(*tree)?),
@@ -306,7 +324,7 @@ fn mount_attributes(flags: u32) -> u32 {
 }
 
 /// One `mount(2)`; only when it fails is it tried again step by step, because that way the kernel says what it minds.
-fn overlay(lower: &CStr, upper: &CStr, work: &CStr, at: &CStr, user: bool, trees: &mut Trees) -> io::Result<()> {
+fn overlay([lower, upper, work, at]: [&CStr; 4], user: bool, devices: bool, trees: &mut Trees) -> io::Result<()> {
     let mut options = Options::default();
     for (key, value) in [("lowerdir=", lower), (",upperdir=", upper), (",workdir=", work)] {
         options.push(key.as_bytes());
@@ -314,7 +332,8 @@ fn overlay(lower: &CStr, upper: &CStr, work: &CStr, at: &CStr, user: bool, trees
     }
     // Inside a user namespace trusted.* attributes are out of reach: user.overlay.* take their place.
     options.push(if user { b",userxattr" } else { b"" });
-    let failure = match sys::mount(Some(c"overlay"), at, Some(c"overlay"), k::MS_NODEV, Some(options.as_cstr()?)) {
+    let flags = if devices { 0 } else { k::MS_NODEV };
+    let failure = match sys::mount(Some(c"overlay"), at, Some(c"overlay"), flags, Some(options.as_cstr()?)) {
         Ok(()) => return Ok(()),
         Err(e) => e,
     };
@@ -374,6 +393,27 @@ fn tree(from: &CStr, recursive: bool, rules: Rules, into: Slot, trees: &mut Tree
         }
         done => done.and_then(|()| trees.put(into, copy)),
     }
+}
+
+/// A detached copy of one device node's mount: what the descriptor is of is looked at, not what the path leads to later.
+fn device_tree(from: &CStr, number: Number, into: Slot, trees: &mut Trees) -> io::Result<()> {
+    let node = sys::openat(CWD, from, k::O_PATH | k::O_NOFOLLOW, 0)?;
+    let stat = sys::fstat(node.as_fd())?;
+    if stat.st_mode & k::S_IFMT != number.kind || stat.st_rdev != number.device {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    let copy = sys::open_tree(node.as_fd(), c"", false)?;
+    match sys::mount_setattr(copy.as_fd(), false, 0, 0, k::MS_PRIVATE, None) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            trees.put(into, copy)?;
+            if let Some(fd) = trees.fds.get_mut(into) {
+                *fd |= LATE;
+            }
+        }
+        done => done.and_then(|()| trees.put(into, copy))?,
+    }
+    let _ = node.into_raw_fd();
+    Ok(())
 }
 
 /// Sets the rules of a tree that has just been attached at `path`.
@@ -469,9 +509,10 @@ impl fmt::Display for Op {
             Op::Mount(new, at) => write!(f, "{new} {}", show(at)),
             Op::MountIn(new, at, _) => write!(f, "{new} {at}"),
             Op::Make(new, ..) => write!(f, "{new} (detached)"),
-            Op::Overlay { lower, upper, work, at, user } => write!(
+            Op::Overlay { lower, upper, work, at, user, devices } => write!(
                 f,
-                "mount -t overlay -o nodev,lowerdir={},upperdir={},workdir={}{} overlay {}",
+                "mount -t overlay -o {}lowerdir={},upperdir={},workdir={}{} overlay {}",
+                if *devices { "" } else { "nodev," },
                 show(lower),
                 show(upper),
                 show(work),
@@ -499,6 +540,9 @@ impl fmt::Display for Op {
             Op::File(path, content) => write!(f, "write {} ({} bytes)", show(path), content.len()),
             Op::Owner(path, uid, gid) => write!(f, "chown {uid}:{gid} {}", show(path)),
             Op::Device(path, node) => write!(f, "mknod {} c {} {}", show(path), node.major, node.minor),
+            Op::AnyDevice(path, number, ..) => write!(f, "mknod {} {number}", show(path)),
+            Op::DirUnlessThere(path, mode) => write!(f, "mkdir -p -m {mode:o} {}", show(path)),
+            Op::DeviceTree { from, .. } => write!(f, "open_tree {}", show(from)),
             Op::Link(says, name) => write!(f, "ln -s {} {}", show(says), show(name)),
             Op::Enter(path) => write!(f, "cd {}", show(path)),
             Op::EnterTree(_) => write!(f, "cd there, by descriptor"),
@@ -516,16 +560,13 @@ impl fmt::Display for Op {
 /// that mount (a bind mount keeps the flags of that moment), and then the mount is told that its nodes are dead. In a user
 /// namespace, where the kernel does not let nodes live on such a mount at all, they come from these slots instead.
 ///
-/// `dir` is what stands before the names: `/dev/`, or nothing if that is the working directory.
-pub fn devices(dir: &str, bound: Option<Slot>) -> Vec<Op> {
+/// `dir` is what stands before the names: `/dev/`, or nothing if that is the working directory. `alive`: all nodes there are.
+pub fn devices(dir: &str, bound: Option<Slot>, alive: bool) -> Vec<Op> {
     let path = |name: &CStr| CString::new([dir.as_bytes(), name.to_bytes()].concat()).unwrap_or_default();
     let mut ops = Vec::new();
     match bound {
         None => {
             ops.extend(dev::NODES.iter().map(|node| Op::Device(path(node.name), node)));
-            ops.extend(dev::NODES.iter().map(|node| Op::Pin(path(node.name))));
-            let mount = if dir.is_empty() { c"." } else { c"/dev" };
-            ops.push(Op::Remount(mount.into(), k::MS_NOSUID | k::MS_NODEV));
         }
         Some(first) => {
             for (node, tree) in dev::NODES.iter().zip(first..) {
@@ -533,6 +574,11 @@ pub fn devices(dir: &str, bound: Option<Slot>) -> Vec<Op> {
                 ops.push(Op::Attach { tree, at: path(node.name), rules: Rules::default() });
             }
         }
+    }
+    if bound.is_none() && !alive {
+        ops.extend(dev::NODES.iter().map(|node| Op::Pin(path(node.name))));
+        let mount = if dir.is_empty() { c"." } else { c"/dev" };
+        ops.push(Op::Remount(mount.into(), k::MS_NOSUID | k::MS_NODEV));
     }
     ops.extend(dev::LINKS.iter().map(|(name, says)| Op::Link(says, path(name))));
     ops

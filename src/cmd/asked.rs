@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FlagInfoKind};
 
 use crate::cli::{self, Run};
+use crate::container::device;
 use crate::container::record::Record;
 use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Userns};
+use crate::container::sysctl::{self, Space, Sysctl};
 use crate::error::{Doing, Error, Result};
-use crate::{clock, names, signals, sys};
+use crate::{caps, clock, names, signals, sys};
 
 /// Checks the words; looks at nothing but environment and files that were named.
 pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
@@ -57,7 +59,7 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
     if let Some((twice, _)) = targets.iter().zip(targets.iter().skip(1)).find(|(one, next)| one == next) {
         return Err(Error::usage(format_args!("two mounts have the same target {twice}")));
     }
-    let spec = Spec {
+    let mut spec = Spec {
         root,
         writable_root: asked.rw,
         read_only: asked.read_only,
@@ -94,7 +96,13 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         limits: limits(&asked.ulimit)?,
         shm_size: asked.shm_size.as_deref().map_or(Ok(64 << 20), |text| spec::bytes(text, "--shm-size"))?,
         init: asked.init,
+        capabilities: caps::set(&asked.cap_add, &asked.cap_drop, asked.privileged)?,
+        privileged: asked.privileged,
+        devices: asked.device.iter().map(|text| device::parse(text)).collect::<Result<_>>()?,
+        sysctls: Vec::new(),
+        groups: asked.group_add.clone(),
     };
+    spec.sysctls = sysctls(&asked.sysctl, &spec)?;
     contradictions(&spec, asked)?;
     Ok(spec)
 }
@@ -108,6 +116,22 @@ fn limits(texts: &[String]) -> Result<Vec<spec::Limit>> {
         limits.push(limit);
     }
     Ok(limits)
+}
+
+/// `--sysctl`s; of two for the same parameter the last one wins.
+fn sysctls(texts: &[String], spec: &Spec) -> Result<Vec<Sysctl>> {
+    let has = |space| match space {
+        Space::Ipc => !spec.host_ipc,
+        Space::Network => spec.network != Network::Host,
+        Space::Uts => !spec.host_uts,
+    };
+    let mut all: Vec<Sysctl> = Vec::new();
+    for text in texts {
+        let one = sysctl::parse(text, has)?;
+        all.retain(|earlier| earlier.path != one.path);
+        all.push(one);
+    }
+    Ok(all)
 }
 
 /// ROOT as it was typed.
@@ -133,6 +157,10 @@ fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
     let rules = [
         (spec.writable_root && spec.root == Root::Host, "--rw and host: the machine's own root is never written to"),
         (spec.writable_root && spec.read_only, "--rw and --read-only: choose one"),
+        (
+            !spec.privileged && spec.tmpfs.iter().any(|tmpfs| tmpfs.flags & linux_raw_sys::general::MS_NODEV == 0),
+            "--tmpfs with dev needs --privileged: device nodes are dead everywhere but in /dev (--device makes one there)",
+        ),
         (spec.host_uts && spec.hostname.is_some(), "-h and --uts host: the host's name would change"),
         (
             spec.userns == Userns::Auto && spec.host_pid,

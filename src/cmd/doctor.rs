@@ -532,7 +532,7 @@ const PIVOT: Tree = Tree::Pivot { covered: false, on_ramfs: Some(Vec::new()) };
 fn device_nodes(host: &Host) -> Row {
     let name = "device nodes";
     let mut ops = vec![PIVOT, Tree::Dir(c"/dev".into(), 0o755), Tree::Mount(new(c"tmpfs", 0), c"/dev".into())];
-    ops.append(&mut rootfs::op::devices("/dev/", None));
+    ops.append(&mut rootfs::op::devices("/dev/", None, false));
     match host.on_tmpfs(None, 0, ops) {
         Ok(()) => Row::good(name, "can be made".to_owned()),
         Err(refused) => {
@@ -548,7 +548,7 @@ fn layered(mut begin: Vec<Tree>, user: bool) -> Vec<Tree> {
         begin.push(Tree::Dir(name.into(), 0o755));
     }
     let [lower, upper, work, at] = [c"lower", c"upper", c"work", c"root"].map(CString::from);
-    begin.push(Tree::Overlay { lower, upper, work, at, user });
+    begin.push(Tree::Overlay { lower, upper, work, at, user, devices: false });
     begin.push(Tree::File(c"root/ctr-doctor".into(), Vec::new()));
     begin
 }

@@ -60,8 +60,11 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
         privileged: asked.privileged,
         outlives: asked.detach,
         limits: own.limits,
+        capabilities: own.capabilities,
+        container_privileged: own.privileged,
+        groups: own.groups,
     };
-    let door = Door::look(&found, process, wish.user.as_deref())?;
+    let door = Door::look(&found, process, (wish.user.as_deref(), &wish.groups))?;
     if asked.tty && asked.interactive {
         tty::await_foreground(sys::borrow(0))?;
     }

@@ -5,12 +5,13 @@ use std::io::Write;
 
 use super::asked;
 use crate::cli::{Info, Inspect};
+use crate::container::device;
 use crate::container::record::{self, Found, State, Status};
 use crate::container::spec::{self, Restart};
 use crate::error::{Error, Result};
 use crate::json::Value;
 use crate::template::Template;
-use crate::{cgroup, sys};
+use crate::{caps, cgroup, sys};
 
 /// When nothing ever happened, in Docker's words.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -139,6 +140,21 @@ fn host_config(found: &Found) -> Value {
         Restart::Always => ("always", 0),
         Restart::UnlessStopped => ("unless-stopped", 0),
     };
+    let list = |key: &str| -> Vec<String> {
+        record.words(key).iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    };
+    let (cap_add, cap_drop) = caps::shown(&list("--cap-add"), &list("--cap-drop"));
+    let devices = list("--device").into_iter().filter_map(|text| device::parse(&text).ok()).map(|device| {
+        Value::map([
+            ("PathOnHost", device.from.display().to_string().into()),
+            ("PathInContainer", device.to.to_string().into()),
+            ("CgroupPermissions", device.access.into()),
+        ])
+    });
+    let sysctls = list("--sysctl").into_iter().filter_map(|text| {
+        let (key, value) = text.split_once('=')?;
+        Some((key.trim().to_owned(), value.trim().into()))
+    });
     Value::map([
         ("Binds", words(found, "--volume")),
         ("NetworkMode", text("--network", "none")),
@@ -148,6 +164,12 @@ fn host_config(found: &Found) -> Value {
         ("IpcMode", text("--ipc", "private")),
         ("UTSMode", text("--uts", "")),
         ("UsernsMode", text("--userns", if sys::euid() == 0 { "host" } else { "auto" })),
+        ("Privileged", has("--privileged")),
+        ("CapAdd", cap_add.into()),
+        ("CapDrop", cap_drop.into()),
+        ("GroupAdd", words(found, "--group-add")),
+        ("Devices", Value::List(devices.collect())),
+        ("Sysctls", Value::Map(sysctls.collect())),
         ("ReadonlyRootfs", has("--read-only")),
         ("WritableRoot", has("--rw")),
         ("Init", has("--init")),

@@ -301,15 +301,28 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
     for label in &asked.label {
         add("--label", Some(label));
     }
-    for limit in &asked.ulimit {
-        add("--ulimit", Some(limit));
+    for (option, values) in [
+        ("--ulimit", &asked.ulimit),
+        ("--cap-add", &asked.cap_add),
+        ("--cap-drop", &asked.cap_drop),
+        ("--device", &asked.device),
+        ("--sysctl", &asked.sysctl),
+        ("--group-add", &asked.group_add),
+    ] {
+        for value in values {
+            add(option, Some(value));
+        }
     }
     for pair in &spec.env {
         record.add("--env", std::ffi::OsStr::new(&*String::from_utf8_lossy(pair.to_bytes())));
     }
-    for (option, on) in
-        [("--rm", true), ("--tty", asked.tty), ("--interactive", asked.interactive), ("--init", asked.init)]
-    {
+    for (option, on) in [
+        ("--rm", true),
+        ("--tty", asked.tty),
+        ("--interactive", asked.interactive),
+        ("--init", asked.init),
+        ("--privileged", asked.privileged),
+    ] {
         if on {
             record.add(option, "");
         }

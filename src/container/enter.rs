@@ -43,6 +43,12 @@ pub struct Wish {
     pub outlives: bool,
     /// Resource limits of the container.
     pub limits: Vec<Limit>,
+    /// The capabilities of the container.
+    pub capabilities: caps::Set,
+    /// The container itself is privileged.
+    pub container_privileged: bool,
+    /// Groups that the container's users are in beside their own.
+    pub groups: Vec<String>,
 }
 
 /// A container that we are about to enter, looked at from outside.
@@ -98,7 +104,11 @@ fn others(proc: BorrowedFd, pid: u32, which: &[(&str, u32)]) -> io::Result<(u32,
 
 impl Door {
     /// Looks at a container: its process (which [`Found::process`] found), namespaces, and who the user is in there.
-    pub fn look(found: &Found, (process, pid): (OwnedFd, u32), user: Option<&str>) -> Result<Door> {
+    pub fn look(
+        found: &Found,
+        (process, pid): (OwnedFd, u32),
+        (user, groups): (Option<&str>, &[String]),
+    ) -> Result<Door> {
         if found.status == Status::Paused {
             return Err(Error::usage(format_args!("{} is paused", found.name))
                 .hint(Some(format!("ctr unpause {}", found.name))));
@@ -116,7 +126,7 @@ impl Door {
             (namespaces, _) = others(proc.as_fd(), pid, &NAMESPACES).map_err(unseen)?;
         }
         let root = sys::openat(proc.as_fd(), &inside("root"), k::O_PATH | k::O_DIRECTORY, 0).map_err(|_| ended())?;
-        let user = user::look_up(root.as_fd(), user)?;
+        let user = user::look_up(root.as_fd(), user, groups)?;
         let missing = || {
             // The map of one that is on its way out is empty.
             if ended_within(&process, 0) {
@@ -189,22 +199,17 @@ impl Door {
         ops.extend(wish.limits.iter().map(|limit| Op::Limit(*limit)));
         inner.push(step("workdir", "where it starts, never outside of the root", ops));
         // No more than we have ourselves, unless it is another user namespace, over which we have all.
-        let own = if self.namespaces & k::CLONE_NEWUSER != 0 {
-            caps::all()
-        } else {
-            sys::permitted().doing("learn what we may do", "capget")?
-        };
-        let all = if wish.privileged { u64::MAX } else { caps::DEFAULT };
-        inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(all)]));
+        let all = caps::Set { all: caps::all(), named: 0 };
+        let set = if wish.privileged { all } else { caps::Set { named: 0, ..wish.capabilities } };
+        let set = caps::available(set, self.namespaces & k::CLONE_NEWUSER != 0)?;
+        inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(set)]));
         let groups = can_set_groups().then(|| self.user.groups.clone());
         inner.push(step("user", "who it is", vec![Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) }]));
-        let kept = match (wish.privileged, self.user.uid) {
-            (true, 0) => caps::all() & own,
-            (_, 0) => caps::DEFAULT,
-            _ => 0,
-        };
+        let kept = if self.user.uid == 0 { set } else { 0 };
         inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(kept)]));
-        inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+        if !wish.container_privileged {
+            inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+        }
         let mut guard = if wish.outlives { Vec::new() } else { vec![Op::Guard(ourselves)] };
         if sealed.number().is_some() {
             guard.push(Op::AwaitParent(ourselves));
@@ -228,6 +233,7 @@ impl Door {
             group: birthplace,
             lasting: false,
         };
+        super::facts::make_room(&wish.limits)?;
         // Nothing is opened by name from here on: names mean something else in there.
         let mut entered = sys::enter_namespaces(self.process.as_fd(), self.entered);
         if let (Err(_), Some((proc, pid))) = (&entered, &self.unseen) {

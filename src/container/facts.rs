@@ -12,13 +12,14 @@ use linux_raw_sys::general as k;
 use rootfs::mounts;
 use rootfs::path::Kind;
 
+use super::device;
 use super::plan::{Facts, HostMount, Layer, Way};
-use super::spec::{Network, Root, Spec, Userns};
+use super::spec::{Limit, Network, Root, Spec, Userns};
 use super::step::Stdio;
 use super::{init, spawn};
 use crate::error::{Doing, Error, Result, exit};
 use crate::idmap::IdMap;
-use crate::{names, procfs, sys, user};
+use crate::{caps, names, procfs, sys, user};
 
 /// Opens what shall become `/`, to look at.
 pub fn open_root(root: &Root) -> Result<OwnedFd> {
@@ -48,12 +49,17 @@ pub fn if_empty(error: Error, dir: &OwnedFd, root: &Root) -> Error {
 /// What has to be known before there can be a plan. Changes nothing. Where the standard descriptors lead is decided by
 /// who has them.
 pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
-    let user = user::look_up(root.as_fd(), spec.user.as_deref())?;
+    let user = user::look_up(root.as_fd(), spec.user.as_deref(), &spec.groups)?;
     let way = match (spec.userns, sys::euid()) {
         (Userns::Host, _) => Way::Plain,
         (Userns::Auto, 0) => Way::Shifted { map: IdMap::chosen_by(&id), userns: -1 },
         (Userns::Auto, uid) => Way::Alone { map: IdMap::only(uid, sys::egid()) },
     };
+    if matches!(way, Way::Alone { .. }) && !spec.groups.is_empty() {
+        return Err(Error::usage(
+            "--group-add needs root: the kernel lets an ordinary user's container be in no other group",
+        ));
+    }
     if let Way::Shifted { map, .. } | Way::Alone { map } = way {
         if let Some(id) = [user.uid, user.gid].into_iter().chain(user.groups.iter().copied()).find(|id| !map.has(*id))
         {
@@ -64,6 +70,8 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
             )));
         }
     }
+    let capabilities = caps::available(spec.capabilities, way != Way::Plain)?;
+    let (devices, host_devices) = devices(spec, way)?;
     let hostname = match &spec.hostname {
         Some(name) => name.clone(),
         None if spec.host_uts || spec.network == Network::Host => {
@@ -104,7 +112,26 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         parent: -1,
         init: spec.init.then_some(-1),
         volume_kinds,
+        capabilities,
+        devices,
+        host_devices,
     })
+}
+
+/// Device nodes that are mounted one by one where they are wanted, and those that fill `/dev`.
+fn devices(spec: &Spec, way: Way) -> Result<(Vec<device::Node>, Vec<device::Node>)> {
+    let mut asked = device::find(&spec.devices)?;
+    if !spec.privileged {
+        return Ok((asked, Vec::new()));
+    }
+    let mut all = device::all()?;
+    if !matches!(way, Way::Alone { .. }) {
+        return Ok((asked, all));
+    }
+    // No node can be made; and of those that there are, what he may do nothing with is left out.
+    all.retain(|node| node.is_usable() && !asked.iter().any(|other| other.to == node.to));
+    all.append(&mut asked);
+    Ok((all, Vec::new()))
 }
 
 /// Filesystems that overlayfs takes as a lower layer, and that hold files rather than kernel objects.
@@ -172,8 +199,33 @@ pub fn owner_outside(facts: &Facts) -> (u32, u32) {
     }
 }
 
+/// Makes room for limits that are above ours: our own hard ones are raised, which changes nothing for us, and may be done only
+/// here: in a user namespace nobody can (`capable(CAP_SYS_RESOURCE)`, kernel/sys.c).
+pub fn make_room(limits: &[Limit]) -> Result<()> {
+    for limit in limits {
+        let (soft, hard) = sys::limit(limit.resource).doing("learn ctr's own limits", "prlimit64")?;
+        if limit.hard <= hard {
+            continue;
+        }
+        sys::set_limit(limit.resource, soft, limit.hard).map_err(|e| {
+            let above = Error::usage(format_args!(
+                "--ulimit {limit}: ctr's own hard limit is {}, and cannot be raised: {}",
+                Limit::shown(hard),
+                match (e.raw_os_error(), limit.name()) {
+                    (Some(libc::EPERM), "nofile") => "that takes CAP_SYS_RESOURCE, and at most /proc/sys/fs/nr_open",
+                    (Some(libc::EPERM), _) => "that takes CAP_SYS_RESOURCE, which ctr does not have",
+                    _ => "the kernel refuses it",
+                }
+            ));
+            above.hint(Some(format!("--ulimit {}={}", limit.name(), Limit::shown(hard))))
+        })?;
+    }
+    Ok(())
+}
+
 /// The descriptors that the plan names.
 pub fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
+    make_room(&spec.limits)?;
     if spec.init {
         facts.init =
             Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));

@@ -4,6 +4,7 @@
 pub mod child;
 pub mod client;
 pub mod control;
+pub mod device;
 pub mod enter;
 pub mod facts;
 pub mod fault;
@@ -21,4 +22,5 @@ pub mod step;
 pub mod streams;
 pub mod supervise;
 pub mod supervisor;
+pub mod sysctl;
 pub mod trace;

@@ -23,6 +23,7 @@ use rootfs::op::{NewFs, PLAIN, Rules, devices};
 use rootfs::path::{Kind, Links};
 use rootfs::{InRoot, Op as Tree, Slot};
 
+use super::device::Node;
 use super::spec::{Network, Root, Spec, Tmpfs, Volume};
 use super::step::{Op, Program, Stdio, Step, step};
 use crate::caps;
@@ -113,6 +114,12 @@ pub struct Facts {
     pub init: Option<RawFd>,
     /// Volumes that are files, not directories, by their place in the list.
     pub volume_kinds: Vec<Kind>,
+    /// The capabilities that were asked for, as far as they can be had.
+    pub capabilities: u64,
+    /// Device nodes that are mounted one by one where they are wanted.
+    pub devices: Vec<Node>,
+    /// Those of the host that fill `/dev`.
+    pub host_devices: Vec<Node>,
 }
 
 /// The list, and what `clone3` has to know.
@@ -201,12 +208,16 @@ fn dir(path: impl AsRef<OsStr>, mode: u32) -> Op {
 /// Writes the plan.
 pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     let first_volume = FIRST_HOST + facts.host_mounts.len();
+    let first_device = first_volume + spec.volumes.len();
     let mut outer = Vec::new();
     let mut inner = Vec::new();
 
     // Which half builds the root, and which one takes copies of the host's mounts.
-    let build = build_root(spec, facts);
-    let copies = copies(spec, facts, first_volume);
+    let mut build = build_root(spec, facts);
+    let mut copies = copies(spec, facts, first_volume);
+    copies.extend(own_nodes(facts, first_device));
+    build.extend(new_nodes(facts, first_device));
+    build.extend(whole_dev(spec, facts));
     let private = || {
         step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)])
     };
@@ -248,7 +259,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             aside.push(step("result", "only its descriptor comes along", vec![tree(result)]));
             inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
             inner.extend(join_groups);
-            inner.extend([private(), early(spec), namespace_root()]);
+            inner.extend([private(), early(spec, facts), namespace_root()]);
             let finished = Tree::Attach { tree: ROOT, at: c"/".into(), rules: Rules::default() };
             inner.push(step("attach", "the root that was built aside", vec![tree(finished)]));
             inner.push(enter(OVER_ROOT));
@@ -256,7 +267,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
         Way::Alone { .. } => {
             inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent(facts.parent)]));
             inner.extend(join_groups);
-            inner.extend([private(), early(spec)]);
+            inner.extend([private(), early(spec, facts)]);
             inner.extend(copies);
             inner.push(namespace_root());
             inner.extend(build);
@@ -294,7 +305,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             namespaces |= flag;
         }
     }
-    let slots = first_volume + spec.volumes.len();
+    let slots = first_device + facts.devices.len();
     Plan {
         outer,
         aside,
@@ -323,10 +334,11 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         Root::Dir(path) if spec.writable_root => (path.as_path(), "the directory itself, to write to"),
         Root::Dir(path) => (path.as_path(), "the directory, to look at: nothing will be written to it"),
     };
-    let (slot, rules_of_root) = if spec.writable_root { (ROOT, WRITABLE) } else { (LOWER, Rules::default()) };
+    let writable = writable(spec, facts);
+    let (slot, rules_of_root) = if spec.writable_root { (ROOT, writable) } else { (LOWER, Rules::default()) };
     steps.push(step("root", why, copy(from, slot, spec.writable_root, rules_of_root)));
     if let Some(path) = layer_dir(spec, facts) {
-        let plain = Tree::Tree { from: c(path), recursive: false, rules: WRITABLE, into: LAYER };
+        let plain = Tree::Tree { from: c(path), recursive: false, rules: writable, into: LAYER };
         steps.push(step("layer-dir", "the directory that takes the writes", vec![tree(plain)]));
     }
     if !facts.host_mounts.is_empty() {
@@ -342,7 +354,7 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         let mut ops = Vec::new();
         for (volume, into) in spec.volumes.iter().zip(first_volume..) {
             let recursive = volume.recursive;
-            ops.push(tree(Tree::Tree { from: c(&volume.from), recursive, rules: rules(volume), into }));
+            ops.push(tree(Tree::Tree { from: c(&volume.from), recursive, rules: rules(volume, spec, facts), into }));
             ops.extend(shift(into, recursive));
         }
         steps.push(step("volumes", "copies of the host's mounts, with rules of their own", ops));
@@ -364,27 +376,119 @@ fn layer_dir<'a>(spec: &Spec, facts: &'a Facts) -> Option<&'a Path> {
 }
 
 /// What holds for a volume's mounts.
-fn rules(volume: &Volume) -> Rules {
-    Rules { read_only: volume.read_only, no_devices: true, slave: volume.slave }
+fn rules(volume: &Volume, spec: &Spec, facts: &Facts) -> Rules {
+    Rules { read_only: volume.read_only, no_devices: !has_live_nodes(spec, facts), slave: volume.slave }
+}
+
+/// Whether any device node in the container is alive, made by whomever: a privileged one may do what ctr may. Over a user namespace
+/// of its own root has no power over devices, and somebody else's node is no way round that.
+fn has_live_nodes(spec: &Spec, facts: &Facts) -> bool {
+    spec.privileged && facts.way == Way::Plain
+}
+
+/// Whether `/dev` is made whole, with the host's devices in it, by a process that is still root outside.
+fn has_whole_dev(spec: &Spec, facts: &Facts) -> bool {
+    spec.privileged && matches!(facts.way, Way::Shifted { .. })
+}
+
+fn writable(spec: &Spec, facts: &Facts) -> Rules {
+    Rules { no_devices: !has_live_nodes(spec, facts), ..WRITABLE }
+}
+
+fn sysfs_rules(spec: &Spec) -> u32 {
+    if spec.privileged { 0 } else { k::MS_RDONLY }
+}
+
+/// The nodes that an ordinary user brings along: the host's own.
+fn own_nodes(facts: &Facts, first: Slot) -> Option<Step> {
+    let ops = facts
+        .devices
+        .iter()
+        .zip(first..)
+        .map(|(node, into)| tree(Tree::DeviceTree { from: node.path(), number: node.number, into }));
+    let wanted = matches!(facts.way, Way::Alone { .. }) && !facts.devices.is_empty();
+    wanted.then(|| step("devices", "device nodes of the host, as they are", ops.collect()))
+}
+
+/// The nodes that root brings along: made anew, in a place where nodes are alive, which goes away.
+fn new_nodes(facts: &Facts, first: Slot) -> Option<Step> {
+    if matches!(facts.way, Way::Alone { .. }) || facts.devices.is_empty() {
+        return None;
+    }
+    // Whose files were made until now is no power over devices.
+    let mut ops: Vec<Op> = facts.way.map().map(|_| tree(Tree::FileOwner(0))).into_iter().collect();
+    ops.push(dir("devices", 0o700));
+    for ((node, into), n) in facts.devices.iter().zip(first..).zip(0..) {
+        let at = c(format!("devices/{n}"));
+        // Who is root inside may use what was named, as root outside may.
+        let owner = match facts.way {
+            Way::Shifted { map, .. } => {
+                let shifted = |first: u32, id: u32| first + if map.has(id) { id } else { 0 };
+                (shifted(map.outside, node.uid), shifted(map.outside_group, node.gid))
+            }
+            _ => (node.uid, node.gid),
+        };
+        ops.push(tree(Tree::AnyDevice(at.clone(), node.number, node.mode, owner)));
+        ops.push(tree(Tree::DeviceTree { from: at, number: node.number, into }));
+    }
+    Some(step("devices", "device nodes as those of the host", ops))
+}
+
+/// What fills `/dev`: directories first. `before` stands before the names.
+fn host_nodes(facts: &Facts, before: &str) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let mut made = std::collections::BTreeSet::new();
+    for node in &facts.host_devices {
+        let Ok(name) = node.to.as_path().strip_prefix("/dev") else { continue };
+        let above: Vec<&Path> = name.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
+        for dir in above.into_iter().rev().filter(|dir| made.insert(dir.to_path_buf())) {
+            ops.push(tree(Tree::DirUnlessThere(c(format!("{before}{}", dir.display())), 0o755)));
+        }
+        // Nobody's owner is changed: in a user namespace they are what they are for everybody else outside.
+        let at = c(OsStr::from_bytes(&[before.as_bytes(), name.as_os_str().as_bytes()].concat()));
+        ops.push(tree(Tree::AnyDevice(at, node.number, node.mode, (node.uid, node.gid))));
+    }
+    ops
+}
+
+/// `/dev` of a privileged container with a user namespace, whose root could neither make the nodes nor keep them alive.
+fn whole_dev(spec: &Spec, facts: &Facts) -> Option<Step> {
+    let Way::Shifted { map, .. } = facts.way else { return None };
+    if !has_whole_dev(spec, facts) {
+        return None;
+    }
+    let (uid, gid) = (map.outside, map.outside_group);
+    let mut ops = vec![
+        tree(Tree::FileOwner(0)),
+        dir("dev", 0o755),
+        mount(c"tmpfs", k::MS_NOSUID, &format!("mode=755,size=64k,uid={uid},gid={gid}"), c"dev"),
+        tree(Tree::Enter(c"dev".into())),
+    ];
+    ops.extend(devices("", None, true).into_iter().map(Op::Tree));
+    ops.extend(host_nodes(facts, ""));
+    ops.push(tree(Tree::Tree { from: c".".into(), recursive: false, rules: Rules::default(), into: DEV }));
+    ops.push(tree(Tree::Enter(OVER_ROOT.into())));
+    Some(step("host-devices", "a /dev with the host's devices, owned as they are outside", ops))
 }
 
 /// In a user namespace the kernel lets proc and sysfs be mounted, and device nodes be used, only while the host's are
 /// still to be seen.
-fn early(spec: &Spec) -> Step {
+fn early(spec: &Spec, facts: &Facts) -> Step {
     let new = |fs, flags| NewFs { fs, data: CString::default(), flags };
     let mut ops = vec![tree(new(c"proc", PLAIN).detached(PROC))];
     ops.push(if spec.network == Network::None {
-        tree(new(c"sysfs", PLAIN | k::MS_RDONLY).detached(SYS))
+        tree(new(c"sysfs", PLAIN | sysfs_rules(spec)).detached(SYS))
     } else {
         // sysfs shows the interfaces of a network namespace; only who owns that may mount one.
         tree(Tree::Tree {
             from: c"/sys".into(),
             recursive: true,
-            rules: Rules { read_only: true, ..Rules::default() },
+            rules: Rules { read_only: !spec.privileged, ..Rules::default() },
             into: SYS,
         })
     });
-    for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..) {
+    let wanted = if has_whole_dev(spec, facts) { 0 } else { rootfs::dev::NODES.len() };
+    for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..).take(wanted) {
         let from = c(Path::new("/dev").join(OsStr::from_bytes(node.name.to_bytes())));
         ops.push(tree(Tree::Tree { from, recursive: false, rules: Rules::default(), into: slot }));
     }
@@ -421,12 +525,20 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         step("files", "files that the image does not have", ops.collect())
     };
     let user = matches!(facts.way, Way::Alone { .. });
+    let writable = writable(spec, facts);
     let over = |lower: &str, upper: &str, work: &str, at: CString| {
-        tree(Tree::Overlay { lower: c(lower), upper: c(upper), work: c(work), at, user })
+        tree(Tree::Overlay {
+            lower: c(lower),
+            upper: c(upper),
+            work: c(work),
+            at,
+            user,
+            devices: has_live_nodes(spec, facts),
+        })
     };
     if layer_dir(spec, facts).is_some() {
         layer.push(dir("layer", 0o755));
-        layer.push(tree(Tree::Attach { tree: LAYER, at: c"layer".into(), rules: WRITABLE }));
+        layer.push(tree(Tree::Attach { tree: LAYER, at: c"layer".into(), rules: writable }));
         steps.push(step("layer", "a place in memory to build on", layer));
         steps.push(files_aside());
         if owner.is_some() {
@@ -460,7 +572,7 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         steps.push(step(
             "root-mount",
             "a mount that can become /",
-            vec![tree(Tree::Attach { tree: ROOT, at: c"root".into(), rules: WRITABLE })],
+            vec![tree(Tree::Attach { tree: ROOT, at: c"root".into(), rules: writable })],
         ));
         return steps;
     }
@@ -588,13 +700,21 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         "the processes of this pid namespace",
         place.mount(c"proc", PLAIN, "", "/proc", PROC, ready(PROC)),
     ));
-    let sysfs = place.mount(c"sysfs", PLAIN | k::MS_RDONLY, "", "/sys", SYS, ready(SYS));
-    inner.push(step("sys", "the kernel's objects, read-only", sysfs));
+    let sysfs = place.mount(c"sysfs", PLAIN | sysfs_rules(spec), "", "/sys", SYS, ready(SYS));
+    let why = if spec.privileged { "the kernel's objects" } else { "the kernel's objects, read-only" };
+    inner.push(step("sys", why, sysfs));
 
-    let mut dev = place.mount(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", "/dev", DEV, None);
+    let whole = has_whole_dev(spec, facts);
+    let mut dev = place.mount(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", "/dev", DEV, whole.then_some(DEV));
     dev.extend(place.enter(DEV));
-    dev.extend(devices(place.below("/dev/"), ready(DEVICES)).into_iter().map(Op::Tree));
-    inner.push(step("dev", "the few devices that hold no data", dev));
+    if !whole {
+        let alive = has_live_nodes(spec, facts);
+        dev.extend(devices(place.below("/dev/"), ready(DEVICES), alive).into_iter().map(Op::Tree));
+        dev.extend(host_nodes(facts, place.below("/dev/")));
+    }
+    let why =
+        if facts.host_devices.is_empty() { "the few devices that hold no data" } else { "all devices of the host" };
+    inner.push(step("dev", why, dev));
 
     // Group 5 is "tty" in every distribution; it must exist in the user namespace.
     let group = if facts.way.map().is_none_or(|map| map.has(5)) { ",gid=5" } else { "" };
@@ -621,7 +741,23 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
     inner.push(standard_descriptors(facts, &place));
 
+    if !spec.sysctls.is_empty() {
+        let proc = (place.shared || in_userns).then_some(PROC);
+        let ops = spec.sysctls.iter().map(|sysctl| Op::Sysctl(sysctl.clone(), proc)).collect();
+        inner.push(step("sysctl", "kernel parameters of its own namespaces", ops));
+    }
     // A bind mount of a read-only mount is read-only: one remount each way instead of one a path.
+    if !spec.privileged {
+        inner.push(masks(&place));
+    } else if place.shared {
+        inner.push(step("leave", "out of /dev again", vec![tree(Tree::Enter(c"/".into()))]));
+    }
+
+    furnish_more(spec, facts, first_volume, &place, inner);
+}
+
+/// Parts of proc and sysfs are covered or read-only.
+fn masks(place: &Place) -> Step {
     let mut mask: Vec<Op> = place.enter(PROC).into_iter().collect();
     let null = place.shared.then_some(DEV);
     mask.extend(MASKED.iter().map(|(name, kind)| tree(Tree::Mask(place.name("/proc/", name), *kind, null))));
@@ -632,8 +768,11 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     mask.extend(place.enter(SYS));
     mask.extend(MASKED_SYS.iter().map(|name| tree(Tree::Mask(place.name("/sys/", name), Kind::Dir, None))));
     mask.extend(place.shared.then(|| tree(Tree::Enter(c"/".into()))));
-    inner.push(step("mask", "parts of /proc and /sys that reach the host are covered or read-only", mask));
+    step("mask", "parts of /proc and /sys that reach the host are covered or read-only", mask)
+}
 
+/// What the image and the user have a say in.
+fn furnish_more(spec: &Spec, facts: &Facts, first_volume: Slot, place: &Place, inner: &mut Vec<Step>) {
     if place.shared {
         let ops = ETC_NAMES.iter().zip(ETC..).map(|(name, slot)| {
             let at = known(&Path::new("/etc").join(OsStr::from_bytes(name.to_bytes())));
@@ -646,6 +785,16 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         let ops = vec![tree(Tree::MountIn(new, known(Path::new("/run")), Links::Follow))];
         inner.push(step("run", "sockets and locks of the host's services are not for us", ops));
     }
+    if !facts.devices.is_empty() {
+        let first = first_volume + spec.volumes.len();
+        let ops = facts.devices.iter().zip(first..).map(|(node, slot)| {
+            // In /dev nothing is the image's.
+            let links = if node.to.as_path().starts_with("/dev") { Links::Refuse } else { Links::Follow };
+            let (at, rules) = (node.to.clone(), Rules::default());
+            tree(Tree::AttachIn { tree: slot, at, kind: Kind::File, links, rules })
+        });
+        inner.push(step("device", "what was asked for with --device", ops.collect()));
+    }
     let volumes = spec.volumes.iter().zip(&facts.volume_kinds).zip(first_volume..).map(|((volume, kind), slot)| {
         (
             &volume.to,
@@ -654,7 +803,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
                 at: volume.to.clone(),
                 kind: *kind,
                 links: Links::Follow,
-                rules: rules(volume),
+                rules: rules(volume, spec, facts),
             },
         )
     });
@@ -705,13 +854,20 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("limits", "resource limits", limits));
     }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
-    inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(caps::DEFAULT)]));
+    inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(facts.capabilities)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
     let ids = Some((user.uid, user.gid)).filter(|ids| *ids != (0, 0) || !facts.caller_is_root);
     inner.push(step("user", "who it is", vec![Op::Become { groups, ids }]));
-    let kept = if user.uid == 0 { caps::DEFAULT } else { 0 };
-    inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(kept)]));
-    inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+    let kept = if user.uid == 0 { facts.capabilities } else { 0 };
+    let why = match kept {
+        caps::DEFAULT => "14 of root's 41 powers, and none to inherit",
+        0 => "none of root's powers, and none to inherit",
+        _ => "those of root's powers that were asked for, and none to inherit",
+    };
+    inner.push(step("capabilities", why, vec![Op::Capabilities(kept)]));
+    if !spec.privileged {
+        inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+    }
     // Our own init reads them; a signal that comes before it can must wait.
     let signals = (!spec.init).then_some(Op::Signals);
     let mut guard = vec![Op::Guard(facts.parent)];
@@ -786,6 +942,11 @@ mod tests {
             limits: Vec::new(),
             shm_size: 64 << 20,
             init: false,
+            capabilities: caps::USUAL,
+            privileged: false,
+            devices: Vec::new(),
+            sysctls: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -809,6 +970,9 @@ mod tests {
             parent: -1,
             init: None,
             volume_kinds: Vec::new(),
+            capabilities: caps::DEFAULT,
+            devices: Vec::new(),
+            host_devices: Vec::new(),
         }
     }
 

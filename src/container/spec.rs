@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use linux_raw_sys::general as k;
 use rootfs::InRoot;
 
+use super::device::Device;
+use super::sysctl::Sysctl;
+use crate::caps;
 use crate::error::{Error, Result};
 
 /// What becomes `/`.
@@ -126,6 +129,16 @@ pub struct Spec {
     pub shm_size: u64,
     /// ctr's own init as PID 1.
     pub init: bool,
+    /// The capabilities that its processes may have, as far as they can be had.
+    pub capabilities: caps::Set,
+    /// No masks, no read-only parts, all devices of the host, and all capabilities unless some are dropped.
+    pub privileged: bool,
+    /// Device nodes of the host.
+    pub devices: Vec<Device>,
+    /// Kernel parameters of its namespaces.
+    pub sysctls: Vec<Sysctl>,
+    /// Groups that its user is in beside his own, as typed.
+    pub groups: Vec<String>,
 }
 
 /// A C string from what a user typed; a NUL byte cannot come from a command line, but from a file.
@@ -315,8 +328,8 @@ pub fn tmpfs(text: &str) -> Result<Tmpfs> {
             "noexec" => flags |= k::MS_NOEXEC,
             "suid" => flags &= !k::MS_NOSUID,
             "nosuid" => flags |= k::MS_NOSUID,
-            "nodev" => {}
-            "dev" => return Err(bad("device nodes stay dead until there are device rules")),
+            "nodev" => flags |= k::MS_NODEV,
+            "dev" => flags &= !k::MS_NODEV,
             _ => {
                 let (key, value) =
                     option.split_once('=').ok_or_else(|| bad("an option is KEY=VALUE or ro, exec, …"))?;
@@ -332,7 +345,7 @@ pub fn tmpfs(text: &str) -> Result<Tmpfs> {
                     }
                     _ => {
                         return Err(bad(
-                            "options are size, mode, uid, gid, nr_inodes, ro, rw, exec, noexec, suid, nosuid",
+                            "options are size, mode, uid, gid, nr_inodes, ro, rw, exec, noexec, suid, nosuid, dev, nodev",
                         ));
                     }
                 }
@@ -371,32 +384,51 @@ pub fn bytes(text: &str, option: &str) -> Result<u64> {
     u64::try_from(sum).ok().filter(|n| *n > 0 && i64::try_from(*n).is_ok()).ok_or_else(bad)
 }
 
+/// Resources by number (include/uapi/asm-generic/resource.h).
+const RESOURCES: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
+
+impl Limit {
+    /// The resource's name.
+    pub fn name(&self) -> &'static str {
+        RESOURCES.get(self.resource as usize).copied().unwrap_or("?")
+    }
+
+    /// A limit as it is typed.
+    pub fn shown(limit: u64) -> String {
+        if limit == u64::MAX { "unlimited".to_owned() } else { limit.to_string() }
+    }
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}={}:{}", self.name(), Limit::shown(self.soft), Limit::shown(self.hard))
+    }
+}
+
 /// `--ulimit NAME=SOFT[:HARD]`, in the unit of setrlimit(2); `unlimited` or -1 for no limit.
 pub fn limit(text: &str) -> Result<Limit> {
-    /// By number (include/uapi/asm-generic/resource.h).
-    const NAMES: [&str; 16] = [
-        "cpu",
-        "fsize",
-        "data",
-        "stack",
-        "core",
-        "rss",
-        "nproc",
-        "nofile",
-        "memlock",
-        "as",
-        "locks",
-        "sigpending",
-        "msgqueue",
-        "nice",
-        "rtprio",
-        "rttime",
-    ];
     let bad =
         || Error::usage(format_args!("bad --ulimit {text:?}: it is NAME=SOFT[:HARD], such as nofile=1024:4096"));
     let (name, values) = text.split_once('=').ok_or_else(bad)?;
-    let resource = NAMES.iter().position(|n| *n == name).ok_or_else(|| {
-        Error::usage(format_args!("bad --ulimit {text:?}: {name:?} is none of {}", NAMES.join(", ")))
+    let resource = RESOURCES.iter().position(|n| *n == name).ok_or_else(|| {
+        Error::usage(format_args!("bad --ulimit {text:?}: {name:?} is none of {}", RESOURCES.join(", ")))
     })?;
     let number = |word: &str| match word {
         "unlimited" | "-1" => Ok(u64::MAX),

@@ -15,6 +15,7 @@ use linux_raw_sys::general as k;
 use rootfs::Trees;
 
 use super::spec::Limit;
+use super::sysctl::{self, Sysctl};
 use crate::{caps, cgroup, procfs, sys};
 
 /// How often, in milliseconds, the child that waits for its parent looks whether there still is one.
@@ -130,6 +131,8 @@ pub enum Op {
     Netlink(Vec<u8>),
     /// The host name of our UTS namespace.
     Hostname(String),
+    /// A kernel parameter of our namespaces, through the procfs in this slot or at `/proc`, where it has just been mounted.
+    Sysctl(Sysctl, Option<rootfs::Slot>),
     /// A session keyring of our own.
     Keyring,
     /// A session of our own.
@@ -200,6 +203,15 @@ impl Op {
             Op::NamespaceRoot { first } => sys::to_namespace_root(if *first { 1 } else { sys::pid() }),
             Op::Netlink(message) => netlink::transact(message),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
+            Op::Sysctl(sysctl, slot) => {
+                if let Some(tree) = slot.and_then(|slot| context.trees.fds.get(slot)) {
+                    return sysctl::set(sys::borrow(*tree), sysctl);
+                }
+                let proc = sys::openat(sys::CWD, c"/proc", k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW, 0)?;
+                let done = sysctl::set(proc.as_fd(), sysctl);
+                let _ = proc.into_raw_fd();
+                done
+            }
             Op::Keyring => match sys::new_session_keyring() {
                 // A kernel without keyrings has none to leave.
                 Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
@@ -221,7 +233,14 @@ impl Op {
                     None => Ok(()),
                 }
             }
-            Op::Capabilities(set) => sys::capset(*set, *set, 0),
+            Op::Capabilities(set) => match sys::capset(*set, *set, 0) {
+                // We are in a container ourselves, which lacks one of the usual: nobody can give what he does not have.
+                Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+                    let set = *set & sys::permitted()?;
+                    sys::capset(set, set, 0)
+                }
+                done => done,
+            },
             Op::NoNewPrivs => sys::no_new_privs(),
             Op::Guard(parent) => guard(*parent),
             Op::Unguard => sys::parent_death_signal(0),
@@ -426,6 +445,7 @@ impl fmt::Display for Op {
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
             Op::Hostname(name) => write!(f, "hostname {name}"),
+            Op::Sysctl(Sysctl { key, value, .. }, _) => write!(f, "sysctl -w {key}={}", value.to_string_lossy()),
             Op::Keyring => write!(f, "keyctl new_session"),
             Op::Session => write!(f, "setsid"),
             Op::Terminal { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY, mount --bind /dev/pts/0 /dev/console"),

@@ -47,10 +47,15 @@ impl Way {
             way.root = root.display().to_string();
             all.push(way);
         }
+        let own = ["--device=/dev/zero:/dev/of/mine", "--sysctl=net.ipv4.ip_forward=1"];
+        all.push(Way::new("own", &[&own[..], &["--cap-add=NET_ADMIN", "--cap-drop=KILL", "--group-add=7"]].concat()));
+        all.push(Way::new("userns own", &[&own[..], &["--userns=auto"]].concat()));
+        all.push(Way::new("privileged", &["--privileged"]));
+        all.push(Way::new("userns privileged", &["--privileged", "--userns=auto"]));
         all.push(Way { tty: true, ..Way::new("tty", &["-it"]) });
         all.push(Way { root: "host".into(), ..Way::new("host", &[]) });
         all.push(Way { root: "host".into(), ..Way::new("userns host", &["--userns=auto"]) });
-        let mut alone = Way::new("rootless", &[]);
+        let mut alone = Way::new("rootless", &own);
         let root = alone.place.join("root");
         busybox_root(&root);
         alone.root = root.display().to_string();

@@ -5,7 +5,9 @@
 #![allow(missing_docs, dead_code, unused_imports, clippy::all, clippy::pedantic)] // tests are read, not built upon
 
 mod attach;
+mod capabilities;
 mod debian;
+mod devices;
 mod errors;
 mod exec;
 mod faults;
@@ -20,5 +22,6 @@ mod reliability;
 mod rootless;
 mod signals;
 mod support;
+mod sysctl;
 mod terminal;
 mod tracer;
