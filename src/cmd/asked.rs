@@ -10,6 +10,7 @@ use argh::{ArgsInfo, FlagInfoKind};
 
 use crate::cli::{self, Run};
 use crate::container::record::Record;
+use crate::container::security;
 use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Userns};
 use crate::error::{Doing, Error, Result};
 use crate::{clock, names, signals, sys};
@@ -94,6 +95,7 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         limits: limits(&asked.ulimit)?,
         shm_size: asked.shm_size.as_deref().map_or(Ok(64 << 20), |text| spec::bytes(text, "--shm-size"))?,
         init: asked.init,
+        security: security::parse(&asked.security_opt)?,
     };
     contradictions(&spec, asked)?;
     Ok(spec)
@@ -273,6 +275,7 @@ pub fn settle(options: Vec<String>) -> Result<Vec<String>> {
                 add(value.split(',').map(word).collect::<Result<Vec<_>>>()?.join(","));
             }
             "--pidfile" | "--cidfile" | "--rootfs" => add(path(&value)?),
+            "--security-opt" => add(security::settle(&value)?),
             _ => add(value),
         }
     }

@@ -60,6 +60,7 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
         privileged: asked.privileged,
         outlives: asked.detach,
         limits: own.limits,
+        security: own.security,
     };
     let door = Door::look(&found, process, wish.user.as_deref())?;
     if asked.tty && asked.interactive {

@@ -17,6 +17,7 @@ use super::facts::Held;
 use super::plan::{Plan, environment};
 use super::record::{Found, Status};
 use super::seal::Sealed;
+use super::security::Security;
 use super::spawn::{self, Born};
 use super::spec::Limit;
 use super::step::{Op, Program, step};
@@ -43,6 +44,8 @@ pub struct Wish {
     pub outlives: bool,
     /// Resource limits of the container.
     pub limits: Vec<Limit>,
+    /// `--security-opt` of the container.
+    pub security: Security,
 }
 
 /// A container that we are about to enter, looked at from outside.
@@ -157,6 +160,10 @@ impl Door {
         let (birthplace, doors) = groups.ways_in(found.record.id());
         let birthplace = birthplace.map(|group| held.keep(group));
         let doors: Vec<RawFd> = doors.into_iter().map(|door| held.keep(door)).collect();
+        // The same as the container's own, for what this command may do.
+        let bounding = if wish.privileged { caps::all() } else { caps::DEFAULT };
+        let mut boundary = wish.security.look(bounding, wish.privileged)?;
+        boundary.prepare(|fd| held.keep(fd))?;
         let mut inner = Vec::new();
         if let Some(copy) = sealed.number() {
             inner.push(step("let-go", "the mount that our binary is on", vec![Op::LetGo(copy)]));
@@ -195,16 +202,19 @@ impl Door {
             sys::permitted().doing("learn what we may do", "capget")?
         };
         let all = if wish.privileged { u64::MAX } else { caps::DEFAULT };
+        inner.extend(boundary.label());
         inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(all)]));
         let groups = can_set_groups().then(|| self.user.groups.clone());
-        inner.push(step("user", "who it is", vec![Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) }]));
+        let change = Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) };
+        inner.push(step("user", "who it is", boundary.user(change)));
         let kept = match (wish.privileged, self.user.uid) {
             (true, 0) => caps::all() & own,
             (_, 0) => caps::DEFAULT,
             _ => 0,
         };
-        inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(kept)]));
-        inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+        let set = boundary.until_filtered(kept);
+        inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(set)]));
+        inner.extend(boundary.no_new_privs());
         let mut guard = if wish.outlives { Vec::new() } else { vec![Op::Guard(ourselves)] };
         if sealed.number().is_some() {
             guard.push(Op::AwaitParent(ourselves));
@@ -212,6 +222,7 @@ impl Door {
         guard.push(Op::Signals);
         inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
         inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
+        inner.extend(boundary.filter(kept));
         let env = environment(&self.hostname, &self.user.home, given.terminal.is_some(), &wish.env);
         inner.push(step(
             "exec",

@@ -18,7 +18,7 @@ use super::step::Stdio;
 use super::{init, spawn};
 use crate::error::{Doing, Error, Result, exit};
 use crate::idmap::IdMap;
-use crate::{names, procfs, sys, user};
+use crate::{caps, names, procfs, sys, user};
 
 /// Opens what shall become `/`, to look at.
 pub fn open_root(root: &Root) -> Result<OwnedFd> {
@@ -104,6 +104,7 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         parent: -1,
         init: spec.init.then_some(-1),
         volume_kinds,
+        boundary: spec.security.look(caps::DEFAULT, false)?,
     })
 }
 
@@ -178,6 +179,7 @@ pub fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
         facts.init =
             Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));
     }
+    facts.boundary.prepare(|fd| held.keep(fd))?;
     if let Way::Shifted { map, .. } = facts.way {
         let proc = procfs::open().doing("find /proc, to write id maps", "")?;
         let userns = spawn::user_namespace(map, proc.as_fd(), facts.parent)?;

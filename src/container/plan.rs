@@ -23,6 +23,7 @@ use rootfs::op::{NewFs, PLAIN, Rules, devices};
 use rootfs::path::{Kind, Links};
 use rootfs::{InRoot, Op as Tree, Slot};
 
+use super::security::Boundary;
 use super::spec::{Network, Root, Spec, Tmpfs, Volume};
 use super::step::{Op, Program, Stdio, Step, step};
 use crate::caps;
@@ -113,6 +114,8 @@ pub struct Facts {
     pub init: Option<RawFd>,
     /// Volumes that are files, not directories, by their place in the list.
     pub volume_kinds: Vec<Kind>,
+    /// `--security-opt`, with what had to be looked at.
+    pub boundary: Boundary,
 }
 
 /// The list, and what `clone3` has to know.
@@ -705,13 +708,15 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("limits", "resource limits", limits));
     }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
+    inner.extend(facts.boundary.label());
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(caps::DEFAULT)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
     let ids = Some((user.uid, user.gid)).filter(|ids| *ids != (0, 0) || !facts.caller_is_root);
-    inner.push(step("user", "who it is", vec![Op::Become { groups, ids }]));
+    inner.push(step("user", "who it is", facts.boundary.user(Op::Become { groups, ids })));
     let kept = if user.uid == 0 { caps::DEFAULT } else { 0 };
-    inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(kept)]));
-    inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
+    let set = facts.boundary.until_filtered(kept);
+    inner.push(step("capabilities", "14 of root's 41 powers, and none to inherit", vec![Op::Capabilities(set)]));
+    inner.extend(facts.boundary.no_new_privs());
     // Our own init reads them; a signal that comes before it can must wait.
     let signals = (!spec.init).then_some(Op::Signals);
     let mut guard = vec![Op::Guard(facts.parent)];
@@ -728,6 +733,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("unguard", "whoever comes after ctr will find it", free));
     }
     inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));
+    inner.extend(facts.boundary.filter(kept));
     inner.push(step("exec", "from here on it is the user's program", vec![Op::Exec(program(spec, facts))]));
 }
 
@@ -786,6 +792,7 @@ mod tests {
             limits: Vec::new(),
             shm_size: 64 << 20,
             init: false,
+            security: crate::container::security::Security::default(),
         }
     }
 
@@ -809,6 +816,7 @@ mod tests {
             parent: -1,
             init: None,
             volume_kinds: Vec::new(),
+            boundary: spec().security.look(caps::DEFAULT, false).unwrap(),
         }
     }
 
@@ -848,7 +856,9 @@ mod tests {
             assert!(at("stdio") < at("mask") && at("dev") < at("stdio"));
             // The bounding set needs a capability that the capability set then lacks; a change of user clears the
             // parent-death signal; nothing may follow that could open a descriptor.
-            for two in ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "exec"].windows(2) {
+            for two in
+                ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "seccomp", "exec"].windows(2)
+            {
                 assert!(at(two[0]) < at(two[1]), "{names:?}");
             }
             assert_eq!(names.last(), Some(&"exec"));

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use linux_raw_sys::general as k;
 use rootfs::InRoot;
 
+use super::security::Security;
 use crate::error::{Error, Result};
 
 /// What becomes `/`.
@@ -126,6 +127,8 @@ pub struct Spec {
     pub shm_size: u64,
     /// ctr's own init as PID 1.
     pub init: bool,
+    /// `--security-opt`.
+    pub security: Security,
 }
 
 /// A C string from what a user typed; a NUL byte cannot come from a command line, but from a file.
