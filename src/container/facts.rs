@@ -112,6 +112,7 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         parent: -1,
         init: spec.init.then_some(-1),
         volume_kinds,
+        boundary: spec.security.look(capabilities, spec.privileged)?,
         capabilities,
         devices,
         host_devices,
@@ -230,6 +231,7 @@ pub fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
         facts.init =
             Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));
     }
+    facts.boundary.prepare(|fd| held.keep(fd))?;
     if let Way::Shifted { map, .. } = facts.way {
         let proc = procfs::open().doing("find /proc, to write id maps", "")?;
         let userns = spawn::user_namespace(map, proc.as_fd(), facts.parent)?;

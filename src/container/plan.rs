@@ -24,6 +24,7 @@ use rootfs::path::{Kind, Links};
 use rootfs::{InRoot, Op as Tree, Slot};
 
 use super::device::Node;
+use super::security::Boundary;
 use super::spec::{Network, Root, Spec, Tmpfs, Volume};
 use super::step::{Op, Program, Stdio, Step, step};
 use crate::caps;
@@ -120,6 +121,8 @@ pub struct Facts {
     pub devices: Vec<Node>,
     /// Those of the host that fill `/dev`.
     pub host_devices: Vec<Node>,
+    /// `--security-opt`, with what had to be looked at.
+    pub boundary: Boundary,
 }
 
 /// The list, and what `clone3` has to know.
@@ -854,20 +857,19 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("limits", "resource limits", limits));
     }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
+    inner.extend(facts.boundary.label());
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(facts.capabilities)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
     let ids = Some((user.uid, user.gid)).filter(|ids| *ids != (0, 0) || !facts.caller_is_root);
-    inner.push(step("user", "who it is", vec![Op::Become { groups, ids }]));
+    inner.push(step("user", "who it is", facts.boundary.user(Op::Become { groups, ids })));
     let kept = if user.uid == 0 { facts.capabilities } else { 0 };
     let why = match kept {
         caps::DEFAULT => "14 of root's 41 powers, and none to inherit",
         0 => "none of root's powers, and none to inherit",
         _ => "those of root's powers that were asked for, and none to inherit",
     };
-    inner.push(step("capabilities", why, vec![Op::Capabilities(kept)]));
-    if !spec.privileged {
-        inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
-    }
+    inner.push(step("capabilities", why, vec![Op::Capabilities(facts.boundary.until_filtered(kept))]));
+    inner.extend(facts.boundary.no_new_privs());
     // Our own init reads them; a signal that comes before it can must wait.
     let signals = (!spec.init).then_some(Op::Signals);
     let mut guard = vec![Op::Guard(facts.parent)];
@@ -884,6 +886,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("unguard", "whoever comes after ctr will find it", free));
     }
     inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));
+    inner.extend(facts.boundary.filter(kept));
     inner.push(step("exec", "from here on it is the user's program", vec![Op::Exec(program(spec, facts))]));
 }
 
@@ -947,6 +950,7 @@ mod tests {
             devices: Vec::new(),
             sysctls: Vec::new(),
             groups: Vec::new(),
+            security: crate::container::security::Security::default(),
         }
     }
 
@@ -973,6 +977,7 @@ mod tests {
             capabilities: caps::DEFAULT,
             devices: Vec::new(),
             host_devices: Vec::new(),
+            boundary: spec().security.look(caps::DEFAULT, false).unwrap(),
         }
     }
 
@@ -1012,7 +1017,9 @@ mod tests {
             assert!(at("stdio") < at("mask") && at("dev") < at("stdio"));
             // The bounding set needs a capability that the capability set then lacks; a change of user clears the
             // parent-death signal; nothing may follow that could open a descriptor.
-            for two in ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "exec"].windows(2) {
+            for two in
+                ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "seccomp", "exec"].windows(2)
+            {
                 assert!(at(two[0]) < at(two[1]), "{names:?}");
             }
             assert_eq!(names.last(), Some(&"exec"));
