@@ -272,7 +272,9 @@ fn limits_of(file: &str, texts: &[(String, String)]) -> Vec<String> {
 }
 
 fn devices(old: Option<Seen<Tree>>, new: Seen<Tree>) -> Devices {
-    let unseen = |Lack::Without(why)| Lack::Blind(why) | Devices::Unseen(why);
+    let unseen = |why| match why {
+        Lack::Without(why) | Lack::Blind(why) => Devices::Unseen(why),
+    };
     // The process's own group: those above it can only allow more.
     match old.map(|tree| tree?.first("devices.list")) {
         Some(Err(why)) => return unseen(why),
