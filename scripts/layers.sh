@@ -22,6 +22,7 @@ layers='
 4  container/enter.rs container/seal.rs container/halt.rs container/client.rs container/streams.rs
 4  container/mod.rs
 4  cli.rs
+4  audit/
 5  cmd/ oci/
 6  main.rs
 '

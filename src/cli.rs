@@ -430,6 +430,21 @@ pub struct Events {
     pub format: Option<String>,
 }
 
+/// Look whether a container's boundary holds: what the kernel says of its processes, beside what was asked for
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "audit", help_triggers("--help"))]
+pub struct Audit {
+    /// instead of a container, any process of this machine and those that are in its namespaces
+    #[argh(option, arg_name = "PID")]
+    pub pid: Option<String>,
+    /// only what is not as it should be
+    #[argh(switch, short = 'q')]
+    pub quiet: bool,
+    /// table (the default) or json
+    #[argh(option, arg_name = "table|json")]
+    pub format: Option<String>,
+}
+
 /// Say what this machine can do for containers, what is missing, what that costs and what to do
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "doctor", help_triggers("--help"))]
@@ -475,7 +490,7 @@ pub fn create_info() -> CommandInfoWithArgs {
 }
 
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 23] = [
+pub const VERBS: [Verb; 24] = [
     with_command("run", "ROOT COMMAND [ARG…]", Run::get_args_info),
     with_command("create", "ROOT COMMAND [ARG…]", create_info),
     verb("start", "CONTAINER…", Start::get_args_info),
@@ -497,6 +512,7 @@ pub const VERBS: [Verb; 23] = [
     verb("prune", "", Prune::get_args_info),
     verb("events", "", Events::get_args_info),
     verb("info", "", Info::get_args_info),
+    verb("audit", "CONTAINER", Audit::get_args_info),
     verb("doctor", "", Doctor::get_args_info),
     verb("completion", "bash|zsh|fish", Completion::get_args_info),
 ];

@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod arena;
+mod audit;
 mod caps;
 mod cgroup;
 mod cli;
@@ -134,6 +135,7 @@ fn run(words: &[OsString]) -> Result<u8> {
         Some("logs") => cmd::logs::logs,
         Some("cp") => cmd::cp::cp,
         Some("events") => cmd::events::events,
+        Some("audit") => cmd::audit::audit,
         Some("doctor") => cmd::doctor::run,
         Some("completion") => cmd::completion::run,
         Some("exec") => return cmd::exec::exec(rest, words),

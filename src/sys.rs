@@ -16,8 +16,8 @@ use linux_raw_sys::prctl as pr;
 use sc::{syscall1, syscall2, syscall3, syscall4, syscall5, syscall6};
 
 pub use rootfs::sys::{
-    CWD, borrow, check, chown, fchdir as change_directory, fs_magic, fstat, getdents, mkdir, openat, read, rename,
-    rewind, unlink, write, write_all,
+    CWD, borrow, check, chown, fchdir as change_directory, fs_flags, fs_magic, fstat, getdents, mkdir, openat, read,
+    rename, rewind, unlink, write, write_all,
 };
 
 fn at(fd: BorrowedFd) -> usize {
@@ -445,6 +445,28 @@ pub fn pidfd_ended(pidfd: BorrowedFd) -> Option<Ended> {
     // As wait(2) packs it.
     let signal = (status & 0x7f) as u8;
     Some(if signal == 0 { Ended::Code((status >> 8) as u8) } else { Ended::Signal(signal) })
+}
+
+/// How many programs decide which devices may be opened in a v2 control group and below, its ancestors' among them. `bpf(2)`,
+/// `BPF_PROG_QUERY` (Linux 4.15).
+pub fn device_programs(group: BorrowedFd) -> io::Result<u32> {
+    const BPF_PROG_QUERY: usize = 16;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+    let mut programs = [0u32; 64];
+    // The first form of that part of union bpf_attr: target, kind, flags (both ways), pointer, count.
+    let pointer = programs.as_mut_ptr() as u64;
+    let (target, count) = (group.as_raw_fd() as u32, programs.len() as u32);
+    let mut query = [
+        u64::from(target) | u64::from(BPF_CGROUP_DEVICE) << 32,
+        u64::from(BPF_F_QUERY_EFFECTIVE),
+        pointer,
+        u64::from(count),
+    ];
+    // SAFETY: the kernel reads and writes within the 32 bytes whose size is passed, and writes at most `count` numbers.
+    let answer =
+        unsafe { syscall3(k::__NR_bpf as usize, BPF_PROG_QUERY, query.as_mut_ptr() as usize, size_of_val(&query)) };
+    check(answer).map(|_| query[3] as u32)
 }
 
 /// `kill(2)`.

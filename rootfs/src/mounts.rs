@@ -19,6 +19,14 @@ pub struct Mount {
     pub fs: String,
     /// Options of the mount itself (not of the superblock).
     pub options: String,
+    /// Major and minor number of the device that the filesystem is on.
+    pub device: (u32, u32),
+    /// How mounts travel: `shared:7 master:2`; empty for a private one.
+    pub travels: String,
+    /// What was mounted, in the filesystem's own words.
+    pub source: PathBuf,
+    /// Options of the superblock.
+    pub super_options: String,
 }
 
 /// Undoes the kernel's octal escapes for blank, tab, newline, backslash and hash.
@@ -43,9 +51,11 @@ fn line(text: &[u8]) -> Option<Mount> {
     let mut words = text.split(|b| *b == b' ');
     let number = |word: Option<&[u8]>| std::str::from_utf8(word?).ok()?.parse().ok();
     let (id, parent) = (number(words.next())?, number(words.next())?);
-    let (_device, root, at, options) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let (device, root, at, options) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let (major, minor) = std::str::from_utf8(device).ok()?.split_once(':')?;
     // Optional fields ("shared:7") end with a lone dash; the type follows.
-    let fs = words.by_ref().skip_while(|word| *word != b"-").nth(1)?;
+    let travels: Vec<_> = words.by_ref().take_while(|word| *word != b"-").map(String::from_utf8_lossy).collect();
+    let fs = words.next()?;
     Some(Mount {
         id,
         parent,
@@ -53,6 +63,10 @@ fn line(text: &[u8]) -> Option<Mount> {
         at: unescape(at),
         fs: String::from_utf8_lossy(fs).into_owned(),
         options: String::from_utf8_lossy(options).into_owned(),
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        travels: travels.join(" "),
+        source: unescape(words.next().unwrap_or_default()),
+        super_options: String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned(),
     })
 }
 
@@ -76,6 +90,9 @@ mod tests {
         assert_eq!((mounts[0].fs.as_str(), mounts[0].at.to_str()), ("ext4", Some("/")));
         assert_eq!(mounts[1].at, PathBuf::from("/mnt/a b"));
         assert_eq!(mounts[1].fs, "tmpfs");
+        assert_eq!((mounts[1].travels.as_str(), mounts[1].device), ("shared:7 master:2", (0, 26)));
+        assert_eq!((mounts[0].source.to_str(), mounts[0].super_options.as_str()), (Some("/dev/vda"), "rw,discard"));
+        assert_eq!((mounts[2].travels.as_str(), mounts[2].super_options.as_str()), ("", "rw"));
         assert_eq!(mounts[2].id, mounts[2].parent);
     }
 

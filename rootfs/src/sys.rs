@@ -340,6 +340,18 @@ pub fn fs_magic(fd: BorrowedFd) -> io::Result<u64> {
     }
 }
 
+/// The magic number of the filesystem that `fd` is on, and the flags of the mount that it was reached by (`ST_*`, those of
+/// the filesystem among them). `fstatfs(2)`; the flags since 2.6.36.
+pub fn fs_flags(fd: BorrowedFd) -> io::Result<(u64, u64)> {
+    let mut found = std::mem::MaybeUninit::<k::statfs64>::uninit();
+    // SAFETY: as for fs_magic().
+    unsafe {
+        check(syscall2(k::__NR_fstatfs as usize, at(fd), found.as_mut_ptr() as usize))?;
+        let found = found.assume_init();
+        Ok((found.f_type as u64, found.f_flags as u64))
+    }
+}
+
 /// Fills `into` with directory entries as the kernel packs them; 0 at the end. `getdents64(2)`.
 pub fn getdents(dir: BorrowedFd, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are of one slice that we hold exclusively.

@@ -345,7 +345,7 @@ fn is_made_up(dir: BorrowedFd) -> bool {
 
 /// What is in a directory at this moment, in order. All at once, so that the copy of a directory that somebody keeps
 /// adding to has an end.
-fn names(dir: BorrowedFd) -> io::Result<Vec<CString>> {
+pub fn names(dir: BorrowedFd) -> io::Result<Vec<CString>> {
     let mut buffer = vec![0; 32 << 10];
     let mut all = Vec::new();
     loop {

@@ -248,6 +248,11 @@ fn is_switch(option: &str) -> Option<bool> {
     Some(matches!(flag.kind, FlagInfoKind::Switch))
 }
 
+/// Whether this ctr's `run` has an option of this name.
+pub fn is_option(option: &str) -> bool {
+    is_switch(option).is_some()
+}
+
 /// Settles what depends on the moment: files of variables and labels are read, `-e KEY` gets its value, paths become
 /// absolute.
 pub fn settle(options: Vec<String>) -> Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! One file a verb, each a recipe: it reads from top to bottom what the verb does.
 
 pub mod attach;
+pub mod audit;
 pub mod completion;
 pub mod cp;
 pub mod doctor;

@@ -35,7 +35,7 @@ pub fn root_with_probe(at: &Path) -> String {
 }
 
 /// As small as a root can be.
-fn small_root(at: &Path) -> String {
+pub fn small_root(at: &Path) -> String {
     for dir in ["bin", "etc", "proc", "sys", "dev", "run", "tmp"] {
         fs::create_dir_all(at.join(dir)).unwrap();
     }
@@ -49,7 +49,7 @@ fn small_root(at: &Path) -> String {
 }
 
 /// Everything about a tree that can be changed but the times of reading.
-fn picture(top: &Path) -> BTreeMap<PathBuf, String> {
+pub fn picture(top: &Path) -> BTreeMap<PathBuf, String> {
     let mut seen = BTreeMap::new();
     let mut todo = vec![top.to_owned()];
     while let Some(path) = todo.pop() {
@@ -73,7 +73,7 @@ fn picture(top: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 #[track_caller]
-fn unchanged(top: &Path, before: &BTreeMap<PathBuf, String>, what: &str) {
+pub fn unchanged(top: &Path, before: &BTreeMap<PathBuf, String>, what: &str) {
     let after = picture(top);
     let mut all: Vec<_> = before.keys().chain(after.keys()).collect();
     all.sort();
@@ -84,7 +84,7 @@ fn unchanged(top: &Path, before: &BTreeMap<PathBuf, String>, what: &str) {
 }
 
 /// A tree outside of every root, with the names that ctr would like to write to.
-fn outside(at: &Path) -> BTreeMap<PathBuf, String> {
+pub fn outside(at: &Path) -> BTreeMap<PathBuf, String> {
     for dir in ["etc", "proc/sys", "sys", "dev/pts", "dev/shm", "run", "tmp", "root", "data"] {
         fs::create_dir_all(at.join(dir)).unwrap();
     }
@@ -107,7 +107,7 @@ fn outside(at: &Path) -> BTreeMap<PathBuf, String> {
 
 /// Ends in either of two ways: it ran, or ctr says why not. No crash, no hang.
 #[track_caller]
-fn sane(done: &Done, what: &str) {
+pub fn sane(done: &Done, what: &str) {
     let told = done.code == 125 && done.err.starts_with("ctr: ") && done.out.is_empty();
     assert!((done.code == 0 || told) && !done.err.contains("bug in ctr"), "{what}: {done:#?}");
 }

@@ -5,6 +5,8 @@
 #![allow(missing_docs, dead_code, unused_imports, clippy::all, clippy::pedantic)] // tests are read, not built upon
 
 mod attach;
+mod audit;
+mod breakout;
 mod capabilities;
 mod debian;
 mod devices;

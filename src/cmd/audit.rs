@@ -1,0 +1,221 @@
+//! `ctr audit`: whether a container's boundary holds, or that of any process. What is looked at, how, and what it means is in `audit/`;
+//! here is what was asked for, read from a record.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::asked;
+use crate::audit::judge::{self, Asked, Bind, Ids, Verdict};
+use crate::audit::{look, parse, show};
+use crate::cli::Audit;
+use crate::container::record::{Record, State};
+use crate::container::spec::{self, Network, Root, Spec, Userns};
+use crate::error::{Error, Result};
+use crate::{caps, sys};
+
+/// The verb. 0: nothing that could be seen is a breach; 1: something is.
+pub fn audit(words: &[OsString]) -> Result<u8> {
+    let Some((options, operands)) = super::read::<Audit>("audit", words)? else { return Ok(0) };
+    let print = match options.format.as_deref() {
+        None | Some("" | "table") => show::table,
+        Some("json") => show::json,
+        Some(other) => return Err(Error::usage(format_args!("bad --format {other:?}: it is table or json"))),
+    };
+    let (name, pid, members, asked) = match (&options.pid, operands.as_slice()) {
+        (Some(text), []) => {
+            let pid = text.parse().ok().filter(|pid| (1..=i32::MAX as u32).contains(pid)).ok_or_else(|| {
+                Error::usage(format_args!("bad --pid {text:?}: it is the number of a process, such as 4711"))
+            })?;
+            (None, pid, Vec::new(), Asked::default())
+        }
+        (Some(_), _) => return Err(Error::usage("--pid and CONTAINER: choose one")),
+        (None, operands) => {
+            let found = State::open()?.find(super::the_one("audit", operands)?)?;
+            let (_, pid) = found.process()?;
+            let members = found.group().processes().unwrap_or_default();
+            (Some(found.name.clone()), pid, members, what_was_asked(&found.record)?)
+        }
+    };
+    let facts = look::look(pid, &members)?;
+    let findings = judge::judge(&facts, &asked);
+    let subject = show::Subject { name, pid, command: facts.main.name().to_owned() };
+    super::print(&print(&subject, &findings, options.quiet))?;
+    Ok(u8::from(findings.iter().any(|finding| finding.verdict == Verdict::Breach)))
+}
+
+/// The words of an option in a record. Read as they stand there, not by the functions that made the container of them: who audits
+/// does not ask who is audited what it meant.
+fn words(record: &Record, option: &str) -> Vec<String> {
+    record.words(option).into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+fn last(record: &Record, option: &str) -> Option<String> {
+    words(record, option).pop()
+}
+
+/// What a record says was asked for, as rules compare it.
+fn what_was_asked(record: &Record) -> Result<Asked> {
+    let (run, operands) = asked::recall(record)?;
+    let spec = asked::spec(&run, operands)?;
+    let privileged = record.get("--privileged").is_some();
+    let security = words(record, "--security-opt");
+    let security = |key: &str| {
+        security.iter().rev().find_map(|word| {
+            let rest = word.strip_prefix(key)?;
+            if rest.is_empty() { Some("true") } else { rest.strip_prefix(['=', ':']) }
+        })
+    };
+    let amount = |option: &str| last(record, option).and_then(|text| spec::bytes(&text, option).ok());
+    Ok(Asked {
+        recorded: true,
+        privileged,
+        shared: shared(&spec, record),
+        ids: ids(&spec, record),
+        caps: capabilities(privileged, &words(record, "--cap-add"), &words(record, "--cap-drop")),
+        new_privileges: security("no-new-privileges") == Some("false"),
+        filter: asked::is_option("--security-opt").then(|| !privileged && security("seccomp") != Some("unconfined")),
+        label: security("apparmor")
+            .or(security("label"))
+            .filter(|word| !matches!(*word, "unconfined" | "disable"))
+            .map(str::to_owned),
+        uncovered: security("systempaths") == Some("unconfined"),
+        host_root: spec.root == Root::Host,
+        root: match &spec.root {
+            Root::Host => None,
+            Root::Dir(path) => Some(path.clone()),
+        },
+        read_only: spec.read_only,
+        binds: spec
+            .volumes
+            .iter()
+            .map(|volume| Bind {
+                from: volume.from.clone(),
+                to: volume.to.as_path().to_owned(),
+                read_only: volume.read_only,
+                follows: volume.slave,
+            })
+            .collect(),
+        devices: words(record, "--device").iter().map(|text| device(text)).collect(),
+        memory: amount("--memory"),
+        memory_and_swap: amount("--memory-swap"),
+        pids: last(record, "--pids-limit").and_then(|text| text.parse().ok()).filter(|n| *n > 0),
+        cpu: processors(record),
+        cpuset: last(record, "--cpuset-cpus").and_then(|text| parse::numbers(&text)),
+        io: ["read", "write"]
+            .iter()
+            .any(|way| ["bps", "iops"].iter().any(|unit| record.get(&format!("--device-{way}-{unit}")).is_some())),
+        resources: spec.limits.iter().map(|limit| (limit.resource, limit.soft, limit.hard)).collect(),
+        environment: spec
+            .env
+            .iter()
+            .map(|pair| {
+                String::from_utf8_lossy(pair.to_bytes().split(|b| *b == b'=').next().unwrap_or_default()).into_owned()
+            })
+            .collect(),
+        sysctls: words(record, "--sysctl"),
+    })
+}
+
+fn shared(spec: &Spec, record: &Record) -> BTreeSet<&'static str> {
+    let all = [
+        ("net", spec.network == Network::Host),
+        ("pid", spec.host_pid),
+        ("ipc", spec.host_ipc),
+        ("uts", spec.host_uts),
+        ("cgroup", record.get("--cgroupns") == Some("host")),
+    ];
+    all.into_iter().filter(|(_, asked)| *asked).map(|(kind, _)| kind).collect()
+}
+
+fn ids(spec: &Spec, record: &Record) -> Ids {
+    let by_hand = record.get("--uidmap").is_some() || record.get("--gidmap").is_some();
+    match last(record, "--userns").as_deref() {
+        Some("host") => Ids::Host,
+        Some("required") => Ids::Own,
+        _ if by_hand || sys::euid() != 0 => Ids::Own,
+        None if spec.userns == Userns::Host => Ids::Host,
+        _ => Ids::OwnIfPossible,
+    }
+}
+
+/// `--cap-add` and `--cap-drop`, with Docker's meaning: ALL first, then names; who adds ALL may drop single ones, and the other way
+/// round.
+fn capabilities(privileged: bool, add: &[String], drop: &[String]) -> u64 {
+    if privileged {
+        return caps::all();
+    }
+    let named = |list: &[String]| {
+        let names = list.iter().flat_map(|text| text.split(',')).map(|name| {
+            let upper = name.trim().to_ascii_uppercase();
+            upper.strip_prefix("CAP_").map_or(upper.clone(), str::to_owned)
+        });
+        names.fold((0, false), |(set, all), name| {
+            let bit = caps::NAMES.iter().position(|known| *known == name).map_or(0, |n| 1 << n);
+            (set | bit, all || name == "ALL")
+        })
+    };
+    let ((add, add_all), (drop, drop_all)) = (named(add), named(drop));
+    let base = match (add_all, drop_all) {
+        (true, _) => caps::all(),
+        (false, true) => 0,
+        (false, false) => caps::DEFAULT,
+    };
+    (base & !drop) | add & if add_all { !drop } else { u64::MAX }
+}
+
+/// Thousandths of a processor: `--cpus`, or a quota of a period.
+fn processors(record: &Record) -> Option<u64> {
+    if let Some(cpus) = last(record, "--cpus") {
+        let (whole, part) = cpus.split_once('.').unwrap_or((&cpus, ""));
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let part: u64 = format!("{part:0<3}").get(..3)?.parse().ok()?;
+        return whole.checked_mul(1000)?.checked_add(part).filter(|sum| *sum > 0);
+    }
+    let quota: u64 = last(record, "--cpu-quota")?.parse().ok()?;
+    let period = last(record, "--cpu-period").and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    quota.checked_mul(1000)?.checked_div(period)
+}
+
+/// `--device HOST[:INSIDE[:rwm]]`: where it is inside.
+fn device(text: &str) -> PathBuf {
+    let mut parts = text.split(':');
+    let outside = parts.next().unwrap_or_default();
+    PathBuf::from(parts.next().filter(|inside| inside.starts_with('/')).unwrap_or(outside))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(add: &[&str], drop: &[&str]) -> u64 {
+        let own = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        capabilities(false, &own(add), &own(drop))
+    }
+
+    #[test]
+    fn capabilities_that_were_asked_for() {
+        assert_eq!(set(&[], &[]), caps::DEFAULT);
+        assert_eq!(set(&["cap_sys_admin"], &["chown"]), caps::DEFAULT & !1 | 1 << 21);
+        assert_eq!(set(&["ALL"], &["CHOWN"]), caps::all() & !1);
+        assert_eq!(set(&["CHOWN,KILL"], &["all"]), 1 | 1 << 5);
+        assert_eq!(capabilities(true, &[], &["ALL".into()]), caps::all());
+    }
+
+    #[test]
+    fn what_a_record_says() {
+        let text = b"ctr 1\nid 0123456789012345678901234567890123456789012345678901234567890123\nroot host\n--volume /a:/b:ro\n\
+            --pid host\n--userns host\n--read-only\n--ulimit nofile=10:20\n--env A=b\narg true\n";
+        let asked = what_was_asked(&Record::parse(text).unwrap()).unwrap();
+        assert!(asked.recorded && asked.host_root && asked.read_only && !asked.privileged);
+        assert_eq!((asked.ids, asked.shared.iter().copied().collect::<Vec<_>>()), (Ids::Host, vec!["pid"]));
+        assert_eq!((asked.binds[0].to.to_str(), asked.binds[0].read_only), (Some("/b"), true));
+        assert_eq!(
+            (asked.resources.as_slice(), asked.environment.as_slice()),
+            (&[(7, 10, 20)][..], &["A".to_owned()][..])
+        );
+        assert_eq!(device("/dev/fuse"), PathBuf::from("/dev/fuse"));
+        assert_eq!(device("/dev/fuse:/dev/other:r"), PathBuf::from("/dev/other"));
+        assert_eq!(device("/dev/fuse:rw"), PathBuf::from("/dev/fuse"));
+    }
+}
