@@ -119,6 +119,8 @@ pub enum Op {
     Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool },
     /// A detached copy of the mount at a path, with rules of its own.
     Tree { from: CString, recursive: bool, rules: Rules, into: Slot },
+    /// The same, with ids shifted as the user namespace whose descriptor is in a slot says (5.12).
+    Shifted { from: CString, recursive: bool, rules: Rules, into: Slot, userns: Slot },
     /// Ids in this tree are shifted as the user namespace behind the descriptor says (5.12).
     IdMap { tree: Slot, userns: RawFd, recursive: bool },
     /// Attaches a detached tree at a path that is our own making. `rules` are those of the tree, for kernels that cannot
@@ -153,8 +155,8 @@ pub enum Op {
     WorkDir(InRoot),
     /// Which bits of a new file's mode are taken away.
     Umask(u32),
-    /// Whom new files belong to (user and group alike).
-    FileOwner(u32),
+    /// Whom new files belong to: user, group. No capability is lost by that.
+    FileOwner(u32, u32),
     /// The working directory, a mount, becomes `/`, and the old root goes out of reach, with what the new one was built on
     /// if that was mounted over it (`covered`). `on_ramfs` is for an old root that is the initial ramfs: what is mounted
     /// on it. Without that, such a root is EINVAL.
@@ -195,6 +197,13 @@ impl Op {
             Op::Make(new, options, slot) => make(new, options, *slot, trees),
             Op::Overlay { lower, upper, work, at, user } => overlay(lower, upper, work, at, *user, trees),
             Op::Tree { from, recursive, rules, into } => tree(from, *recursive, *rules, *into, trees),
+            Op::Shifted { from, recursive, rules, into, userns } => {
+                let copy = sys::open_tree(CWD, from, *recursive)?;
+                let set = rules.attributes() | k::MOUNT_ATTR_IDMAP;
+                let userns = Some(trees.get(*userns)?);
+                sys::mount_setattr(copy.as_fd(), *recursive, set, 0, rules.propagation(), userns)?;
+                trees.put(*into, copy)
+            }
             Op::IdMap { tree, userns, recursive } => {
                 let userns = Some(sys::borrow(*userns));
                 sys::mount_setattr(trees.get(*tree)?, *recursive, k::MOUNT_ATTR_IDMAP, 0, 0, userns)
@@ -242,7 +251,7 @@ impl Op {
                 sys::umask(*mask);
                 Ok(())
             }
-            Op::FileOwner(id) => sys::set_fs_ids(*id),
+            Op::FileOwner(uid, gid) => sys::keep_capabilities().and_then(|()| sys::set_fs_ids(*uid, *gid)),
             Op::Pivot { covered, on_ramfs } => pivot(*covered, on_ramfs.as_deref()),
         }
     }
@@ -485,6 +494,13 @@ impl fmt::Display for Op {
                 if *recursive { " recursive" } else { "" },
                 if rules.read_only { " read-only" } else { "" }
             ),
+            Op::Shifted { from, recursive, rules, .. } => write!(
+                f,
+                "open_tree {}{}, mount_setattr idmap{}",
+                show(from),
+                if *recursive { " recursive" } else { "" },
+                if rules.read_only { " read-only" } else { "" }
+            ),
             Op::IdMap { .. } => write!(f, "mount_setattr idmap"),
             Op::Attach { at, .. } => write!(f, "move_mount {}", show(at)),
             Op::AttachIn { at, .. } => write!(f, "move_mount {at}"),
@@ -504,7 +520,7 @@ impl fmt::Display for Op {
             Op::EnterTree(_) => write!(f, "cd there, by descriptor"),
             Op::WorkDir(path) => write!(f, "cd {path}"),
             Op::Umask(mask) => write!(f, "umask {mask:04o}"),
-            Op::FileOwner(id) => write!(f, "setfsuid {id}"),
+            Op::FileOwner(uid, gid) => write!(f, "setfsuid {uid}, setfsgid {gid}, and keep all capabilities"),
             Op::Pivot { .. } => write!(f, "pivot_root . . && umount -l ."),
         }
     }

@@ -121,6 +121,10 @@ pub enum Op {
     /// Wait until the parent (its pidfd) has written the id maps of our user namespace, and what else must be there
     /// before us.
     AwaitParent(RawFd),
+    /// These namespaces (`CLONE_NEW*`) of the process whose pidfd is in a slot become ours.
+    Enter(rootfs::Slot, u32),
+    /// New namespaces (`CLONE_NEW*`), whose owner is the user namespace that we are in.
+    Unshare(u32),
     /// This descriptor is closed, and the parent told that it is ([`LET_GO`]).
     LetGo(RawFd),
     /// Our root becomes that of our mount namespace, which is another one if ctr was started in a chroot. We are process
@@ -192,6 +196,11 @@ impl Op {
         match self {
             Op::Tree(op) => op.run(&mut context.trees),
             Op::AwaitParent(parent) => await_parent(context.parent_ready, *parent),
+            Op::Enter(holder, which) => {
+                let holder = context.trees.fds.get(*holder).copied().unwrap_or(-1);
+                sys::enter_namespaces(sys::borrow(holder.max(0)), *which)
+            }
+            Op::Unshare(which) => rootfs::sys::unshare(*which),
             Op::LetGo(fd) => {
                 sys::close_range(*fd, *fd as u32)?;
                 LET_GO.store(1, Ordering::Release);
@@ -413,6 +422,20 @@ fn execute(program: &Program) -> io::Error {
     worst
 }
 
+/// `CLONE_NEW*` in words.
+pub fn namespaces(flags: u32) -> String {
+    let all = [
+        (k::CLONE_NEWUSER, "user"),
+        (k::CLONE_NEWNS, "mount"),
+        (k::CLONE_NEWPID, "pid"),
+        (k::CLONE_NEWUTS, "uts"),
+        (k::CLONE_NEWIPC, "ipc"),
+        (k::CLONE_NEWNET, "net"),
+        (k::CLONE_NEWCGROUP, "cgroup"),
+    ];
+    all.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+}
+
 fn words(strings: &Strings) -> String {
     strings.owned.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
@@ -422,6 +445,8 @@ impl fmt::Display for Op {
         match self {
             Op::Tree(op) => op.fmt(f),
             Op::AwaitParent(_) => write!(f, "wait for ctr"),
+            Op::Enter(_, which) => write!(f, "setns {}", namespaces(*which)),
+            Op::Unshare(which) => write!(f, "unshare {}", namespaces(*which)),
             Op::LetGo(fd) => write!(f, "close {fd}"),
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
