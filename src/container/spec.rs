@@ -15,6 +15,7 @@ use super::device::Device;
 use super::sysctl::Sysctl;
 use crate::caps;
 use crate::error::{Error, Result};
+use crate::idmap::IdMap;
 
 /// What becomes `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +40,14 @@ pub enum Network {
 pub enum Userns {
     /// No: root inside is root outside, with fewer capabilities.
     Host,
-    /// Yes, with ids that nobody else has.
+    /// Yes, with ids that nobody else has, where kernel and filesystems can.
     Auto,
+    /// Yes, or there is no container.
+    Required,
 }
+
+/// What root gets who says nothing.
+pub const DEFAULT_USERNS: Userns = Userns::Host;
 
 /// A directory or file of the host, seen inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +125,8 @@ pub struct Spec {
     pub host_uts: bool,
     /// A user namespace or not.
     pub userns: Userns,
+    /// Its ids, if they are given by hand.
+    pub ids: Option<IdMap>,
     /// Lines for `/etc/hosts`.
     pub hosts: Vec<(String, IpAddr)>,
     /// Name servers instead of the host's.
