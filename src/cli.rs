@@ -78,9 +78,16 @@ pub struct Run {
     /// host: use the host's name
     #[argh(option, arg_name = "host")]
     pub uts: Option<String>,
-    /// auto: ids of its own, root inside is nobody outside; host: the host's ids (root's default)
-    #[argh(option, arg_name = "auto|host")]
+    /// auto: ids of its own, root inside is nobody outside, where kernel and filesystems can; required: or there is no
+    /// container; host: the host's ids (root's default)
+    #[argh(option, arg_name = "auto|required|host")]
     pub userns: Option<String>,
+    /// ids of its own by hand: those from INSIDE on are those from OUTSIDE on; groups too, without --gidmap
+    #[argh(option, arg_name = "INSIDE:OUTSIDE:COUNT")]
+    pub uidmap: Vec<String>,
+    /// the same for groups
+    #[argh(option, arg_name = "INSIDE:OUTSIDE:COUNT")]
+    pub gidmap: Vec<String>,
     /// the program, COMMAND being its arguments
     #[argh(option, arg_name = "PROGRAM")]
     pub entrypoint: Option<String>,

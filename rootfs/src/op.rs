@@ -120,6 +120,8 @@ pub enum Op {
     Overlay { lower: CString, upper: CString, work: CString, at: CString, user: bool, devices: bool },
     /// A detached copy of the mount at a path, with rules of its own.
     Tree { from: CString, recursive: bool, rules: Rules, into: Slot },
+    /// The same, with ids shifted as the user namespace whose descriptor is in a slot says (5.12).
+    Shifted { from: CString, recursive: bool, rules: Rules, into: Slot, userns: Slot },
     /// Ids in this tree are shifted as the user namespace behind the descriptor says (5.12).
     IdMap { tree: Slot, userns: RawFd, recursive: bool },
     /// Attaches a detached tree at a path that is our own making. `rules` are those of the tree, for kernels that cannot
@@ -144,7 +146,7 @@ pub enum Op {
     Owner(CString, u32, u32),
     /// A character device for everybody.
     Device(CString, &'static Node),
-    /// Any device, with these permissions and this owner (user, group).
+    /// Any device, with these permissions and this owner (user, group), whoever other new files belong to.
     AnyDevice(CString, Number, u32, (u32, u32)),
     /// A directory, unless there is one.
     DirUnlessThere(CString, u32),
@@ -160,8 +162,8 @@ pub enum Op {
     WorkDir(InRoot),
     /// Which bits of a new file's mode are taken away.
     Umask(u32),
-    /// Whom new files belong to (user and group alike).
-    FileOwner(u32),
+    /// Whom new files belong to: user, group. No capability is lost by that.
+    FileOwner(u32, u32),
     /// The working directory, a mount, becomes `/`, and the old root goes out of reach, with what the new one was built on
     /// if that was mounted over it (`covered`). `on_ramfs` is for an old root that is the initial ramfs: what is mounted
     /// on it. Without that, such a root is EINVAL.
@@ -204,6 +206,13 @@ impl Op {
                 overlay([lower, upper, work, at], *user, *devices, trees)
             }
             Op::Tree { from, recursive, rules, into } => tree(from, *recursive, *rules, *into, trees),
+            Op::Shifted { from, recursive, rules, into, userns } => {
+                let copy = sys::open_tree(CWD, from, *recursive)?;
+                let set = rules.attributes() | k::MOUNT_ATTR_IDMAP;
+                let userns = Some(trees.get(*userns)?);
+                sys::mount_setattr(copy.as_fd(), *recursive, set, 0, rules.propagation(), userns)?;
+                trees.put(*into, copy)
+            }
             Op::IdMap { tree, userns, recursive } => {
                 let userns = Some(sys::borrow(*userns));
                 sys::mount_setattr(trees.get(*tree)?, *recursive, k::MOUNT_ATTR_IDMAP, 0, 0, userns)
@@ -243,7 +252,7 @@ impl Op {
             Op::Device(path, node) => sys::mknod(CWD, path, k::S_IFCHR | 0o666, node.number()),
             Op::AnyDevice(path, number, mode, owner) => {
                 sys::mknod(CWD, path, number.kind | mode, number.device as u32)?;
-                if *owner == (0, 0) { Ok(()) } else { sys::chown(CWD, path, owner.0, owner.1) }
+                sys::chown(CWD, path, owner.0, owner.1)
             }
             Op::DirUnlessThere(path, mode) => match sys::mkdir(CWD, path, *mode) {
                 Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
@@ -260,7 +269,7 @@ impl Op {
                 sys::umask(*mask);
                 Ok(())
             }
-            Op::FileOwner(id) => sys::set_fs_ids(*id),
+            Op::FileOwner(uid, gid) => sys::keep_capabilities().and_then(|()| sys::set_fs_ids(*uid, *gid)),
             Op::Pivot { covered, on_ramfs } => pivot(*covered, on_ramfs.as_deref()),
         }
     }
@@ -526,6 +535,13 @@ impl fmt::Display for Op {
                 if *recursive { " recursive" } else { "" },
                 if rules.read_only { " read-only" } else { "" }
             ),
+            Op::Shifted { from, recursive, rules, .. } => write!(
+                f,
+                "open_tree {}{}, mount_setattr idmap{}",
+                show(from),
+                if *recursive { " recursive" } else { "" },
+                if rules.read_only { " read-only" } else { "" }
+            ),
             Op::IdMap { .. } => write!(f, "mount_setattr idmap"),
             Op::Attach { at, .. } => write!(f, "move_mount {}", show(at)),
             Op::AttachIn { at, .. } => write!(f, "move_mount {at}"),
@@ -548,7 +564,7 @@ impl fmt::Display for Op {
             Op::EnterTree(_) => write!(f, "cd there, by descriptor"),
             Op::WorkDir(path) => write!(f, "cd {path}"),
             Op::Umask(mask) => write!(f, "umask {mask:04o}"),
-            Op::FileOwner(id) => write!(f, "setfsuid {id}"),
+            Op::FileOwner(uid, gid) => write!(f, "setfsuid {uid}, setfsgid {gid}, and keep all capabilities"),
             Op::Pivot { .. } => write!(f, "pivot_root . . && umount -l ."),
         }
     }

@@ -306,18 +306,33 @@ pub fn umask(mask: u32) {
 /// `setfsuid(2)` and `setfsgid(2)`: whom new files belong to.
 ///
 /// Quirk: neither reports failure; a second call tells which id is in force, and that is compared.
-pub fn set_fs_ids(id: u32) -> io::Result<()> {
-    for call in [k::__NR_setfsgid, k::__NR_setfsuid] {
-        // SAFETY: no pointers.
-        let now = unsafe {
-            syscall1(call as usize, id as usize);
-            syscall1(call as usize, u32::MAX as usize)
-        };
-        if now as u32 != id {
-            return Err(io::Error::from_raw_os_error(libc::EPERM));
-        }
-    }
-    Ok(())
+pub fn set_fs_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    let now = unsafe {
+        syscall1(k::__NR_setfsgid as usize, gid as usize);
+        syscall1(k::__NR_setfsuid as usize, uid as usize);
+        // No id, no change: the answer is what it is now. Who may set the one may set the other.
+        syscall1(k::__NR_setfsuid as usize, u32::MAX as usize)
+    };
+    if now as u32 == uid { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+}
+
+/// Changes of user ids leave capabilities as they are (`SECBIT_NO_SETUID_FIXUP`, capabilities(7)), until another user namespace
+/// is entered.
+pub fn keep_capabilities() -> io::Result<()> {
+    const SECBIT_NO_SETUID_FIXUP: usize = 1 << 2;
+    // SAFETY: no pointers.
+    let r = unsafe {
+        syscall5(
+            k::__NR_prctl as usize,
+            linux_raw_sys::prctl::PR_SET_SECUREBITS as usize,
+            SECBIT_NO_SETUID_FIXUP,
+            0,
+            0,
+            0,
+        )
+    };
+    check(r).map(drop)
 }
 
 /// What `fstat(2)` tells about an open file.

@@ -15,6 +15,7 @@ use crate::container::security;
 use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Userns};
 use crate::container::sysctl::{self, Space, Sysctl};
 use crate::error::{Doing, Error, Result};
+use crate::idmap::IdMap;
 use crate::{caps, clock, names, signals, sys};
 
 /// Checks the words; looks at nothing but environment and files that were named.
@@ -60,6 +61,7 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
     if let Some((twice, _)) = targets.iter().zip(targets.iter().skip(1)).find(|(one, next)| one == next) {
         return Err(Error::usage(format_args!("two mounts have the same target {twice}")));
     }
+    let ids = IdMap::by_hand(&asked.uidmap, &asked.gidmap)?;
     let mut spec = Spec {
         root,
         writable_root: asked.rw,
@@ -87,11 +89,16 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         host_ipc: only_host(&asked.ipc, "--ipc")?,
         host_uts: only_host(&asked.uts, "--uts")?,
         userns: match asked.userns.as_deref() {
-            None if sys::euid() == 0 => Userns::Host,
+            // A map by hand is a wish for a user namespace.
+            None if sys::euid() == 0 && ids.is_none() => spec::DEFAULT_USERNS,
             Some("host") => Userns::Host,
             None | Some("auto") => Userns::Auto,
-            Some(other) => return Err(Error::usage(format_args!("bad --userns {other:?}: it is auto or host"))),
+            Some("required") => Userns::Required,
+            Some(other) => {
+                return Err(Error::usage(format_args!("bad --userns {other:?}: it is auto, required or host")));
+            }
         },
+        ids,
         hosts: asked.add_host.iter().map(|text| spec::host(text)).collect::<Result<_>>()?,
         dns: asked.dns.iter().map(|text| spec::name_server(text)).collect::<Result<_>>()?,
         limits: limits(&asked.ulimit)?,
@@ -156,6 +163,9 @@ fn root(word: &OsString) -> Result<Root> {
 
 /// Wishes that exclude each other.
 fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
+    // Otherwise the host's will do.
+    let own_ids =
+        spec.userns == Userns::Required || spec.ids.is_some() || (spec.userns == Userns::Auto && sys::euid() != 0);
     let rules = [
         (spec.writable_root && spec.root == Root::Host, "--rw and host: the machine's own root is never written to"),
         (spec.writable_root && spec.read_only, "--rw and --read-only: choose one"),
@@ -164,20 +174,22 @@ fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
             "--tmpfs with dev needs --privileged: device nodes are dead everywhere but in /dev (--device makes one there)",
         ),
         (spec.host_uts && spec.hostname.is_some(), "-h and --uts host: the host's name would change"),
+        (own_ids && spec.host_pid, "--pid host needs --userns host: a user namespace sees its own processes only"),
         (
-            spec.userns == Userns::Auto && spec.host_pid,
-            "--pid host needs --userns host: a user namespace sees its own processes only",
-        ),
-        (
-            spec.userns == Userns::Auto && spec.host_ipc,
+            own_ids && spec.host_ipc,
             "--ipc host needs --userns host: the host's queues belong to another user namespace",
+        ),
+        (spec.userns == Userns::Host && spec.ids.is_some(), "--userns host and --uidmap or --gidmap: choose one"),
+        (
+            spec.ids.is_some() && sys::euid() != 0,
+            "--uidmap and --gidmap need root: an ordinary user has one id, his own",
         ),
         (
             spec.userns == Userns::Host && sys::euid() != 0 && !asked.dry_run,
             "--userns host needs root: run ctr as root, or leave the option out",
         ),
         (
-            spec.userns == Userns::Auto && sys::euid() != 0 && spec.root == Root::Host && !asked.dry_run,
+            spec.userns != Userns::Host && sys::euid() != 0 && spec.root == Root::Host && !asked.dry_run,
             "host needs root: an ordinary user may run a directory of his own",
         ),
     ];

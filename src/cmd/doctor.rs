@@ -261,11 +261,11 @@ impl Host {
 
     /// Does it in namespaces as a container of this user has them.
     fn attempt(&self, namespaces: u32, ops: Vec<Op>) -> Tried {
-        self.within(self.map, namespaces, ops)
+        self.within(self.map.as_ref(), namespaces, ops)
     }
 
     /// The same in a mount namespace (and others), with an empty tmpfs as working directory.
-    fn on_tmpfs(&self, map: Option<IdMap>, namespaces: u32, then: Vec<Tree>) -> Tried {
+    fn on_tmpfs(&self, map: Option<&IdMap>, namespaces: u32, then: Vec<Tree>) -> Tried {
         let Some(place) = self.place else {
             return Err(Refused { errno: libc::ENOENT, why: "no directory in / to try it on".to_owned() });
         };
@@ -278,7 +278,7 @@ impl Host {
     }
 
     /// A process for this alone, in a user namespace with that map if there is one.
-    fn within(&self, map: Option<IdMap>, mut namespaces: u32, ops: Vec<Op>) -> Tried {
+    fn within(&self, map: Option<&IdMap>, mut namespaces: u32, ops: Vec<Op>) -> Tried {
         let mut steps = Vec::with_capacity(2);
         if map.is_some() {
             namespaces |= k::CLONE_NEWUSER;
@@ -361,13 +361,10 @@ fn version(release: &str) -> Option<(u32, u32)> {
 
 fn user_namespaces(host: &Host) -> Row {
     let name = "user namespaces";
-    let map = host.map.unwrap_or_else(|| IdMap::chosen_by("0"));
+    let map = host.map.clone().unwrap_or_else(|| IdMap::chosen_by("0"));
     // A user namespace may be allowed and then good for nothing (AppArmor): so a privilege is used in it.
-    let Err(refused) = host.within(Some(map), k::CLONE_NEWNS, vec![Op::Tree(Tree::Private)]) else {
-        return Row::good(
-            name,
-            format!("one with {} of its own", if map.count == 1 { "an id" } else { "65536 ids" }),
-        );
+    let Err(refused) = host.within(Some(&map), k::CLONE_NEWNS, vec![Op::Tree(Tree::Private)]) else {
+        return Row::good(name, format!("one with {} of its own", if host.root { "65536 ids" } else { "an id" }));
     };
     let todo = match forbidding(host) {
         Some(sysctl) => sysctl.todo,
@@ -459,7 +456,7 @@ fn namespaces(host: &Host) -> Row {
 
 fn mounting(host: &Host) -> Row {
     let mut group = Group::default();
-    group.tried("tmpfs", host.on_tmpfs(host.map, 0, Vec::new()));
+    group.tried("tmpfs", host.on_tmpfs(host.map.as_ref(), 0, Vec::new()));
     if group.errno() == 0 {
         let inside = InRoot::new(Path::new("/")).map(Tree::WorkDir);
         let attach = vec![
@@ -467,9 +464,9 @@ fn mounting(host: &Host) -> Row {
             copy_of(c"."),
             Tree::Attach { tree: 0, at: c"a".into(), rules: Rules::default() },
         ];
-        group.tried("fsopen", host.on_tmpfs(host.map, 0, vec![new(c"tmpfs", 0).detached(0)]));
-        group.tried("open_tree move_mount", host.on_tmpfs(host.map, 0, attach));
-        group.tried("openat2", host.on_tmpfs(host.map, 0, Vec::from_iter(inside)));
+        group.tried("fsopen", host.on_tmpfs(host.map.as_ref(), 0, vec![new(c"tmpfs", 0).detached(0)]));
+        group.tried("open_tree move_mount", host.on_tmpfs(host.map.as_ref(), 0, attach));
+        group.tried("openat2", host.on_tmpfs(host.map.as_ref(), 0, Vec::from_iter(inside)));
     }
     let todo = match group.errno() {
         libc::EINVAL if host.in_chroot() => "/ is not the root of a mount: mount --bind DIR DIR before chroot DIR",
@@ -503,7 +500,7 @@ fn filesystems(host: &Host) -> Row {
     let mut todo = "";
     for (fs, name) in all {
         let ops = vec![Tree::Dir(c"fs".into(), 0o755), Tree::Mount(new(fs, PLAIN), c"fs".into())];
-        let mounted = host.on_tmpfs(host.map, WHOLE, ops);
+        let mounted = host.on_tmpfs(host.map.as_ref(), WHOLE, ops);
         if let (Err(refused), "") = (&mounted, todo) {
             todo = hint(name, refused.errno).unwrap_or_default();
         }
@@ -517,7 +514,7 @@ fn root(host: &Host) -> Row {
     let fs = mount.map_or("/", |mount| mount.fs.as_str());
     // The one mount without a parent (fs/namespace.c).
     let initial = mount.is_some_and(|mount| mount.id == mount.parent);
-    let Err(refused) = host.on_tmpfs(host.map, 0, vec![PIVOT]) else {
+    let Err(refused) = host.on_tmpfs(host.map.as_ref(), 0, vec![PIVOT]) else {
         let how = if initial { "the initial ramfs: pivot_root is worked round" } else { "pivot_root works" };
         return Row::good("root", format!("{fs}; {how}"));
     };
@@ -554,7 +551,7 @@ fn layered(mut begin: Vec<Tree>, user: bool) -> Vec<Tree> {
 }
 
 /// An overlay over an empty directory.
-fn plain_overlay(host: &Host, map: Option<IdMap>) -> Tried {
+fn plain_overlay(host: &Host, map: Option<&IdMap>) -> Tried {
     let mut result = host.on_tmpfs(map, 0, layered(vec![Tree::Dir(c"lower".into(), 0o755)], map.is_some()));
     if let Err(Refused { errno: libc::ENODEV, why }) = &mut result {
         UNKNOWN.clone_into(why);
@@ -564,7 +561,7 @@ fn plain_overlay(host: &Host, map: Option<IdMap>) -> Tried {
 
 fn overlay(host: &Host) -> Row {
     let name = "overlayfs";
-    if let Err(refused) = plain_overlay(host, host.map) {
+    if let Err(refused) = plain_overlay(host, host.map.as_ref()) {
         let todo = match refused.errno {
             libc::ENODEV => "modprobe overlay (or insmod overlay.ko), or a kernel with CONFIG_OVERLAY_FS",
             libc::EPERM if !host.root => "Linux 5.11, or root",
@@ -591,7 +588,7 @@ fn overlay(host: &Host) -> Row {
 
 fn overlay_in_userns(host: &Host) -> Row {
     let name = "overlay, userns";
-    match plain_overlay(host, Some(IdMap::chosen_by("0"))) {
+    match plain_overlay(host, Some(&IdMap::chosen_by("0"))) {
         Ok(()) => Row::good(name, "ordinary users have overlayfs, too".to_owned()),
         Err(refused) => {
             let todo = if refused.errno == libc::ENODEV { "modprobe overlay" } else { "Linux 5.11" };
@@ -607,7 +604,7 @@ fn idmapped(host: &Host) -> Row {
         .proc
         .as_ref()
         .ok()
-        .and_then(|proc| spawn::user_namespace(IdMap::chosen_by("0"), proc.as_fd(), host.pidfd()).ok());
+        .and_then(|proc| spawn::user_namespace(&IdMap::chosen_by("0"), proc.as_fd(), host.pidfd()).ok());
     let number = userns.as_ref().map_or(-1, AsRawFd::as_raw_fd);
     let fs = host.mount_at("/").map_or("/", |mount| mount.fs.as_str());
     for (fs, from) in [(format!("{fs}(/)").as_str(), c"/"), ("tmpfs", c".")] {

@@ -11,16 +11,15 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use argh::ArgsInfo;
-use linux_raw_sys::general as k;
 
 use super::asked;
 use crate::cli::{self, Run};
 use crate::container::client::{self, Outcome, Session};
 use crate::container::facts::{self, Held};
-use crate::container::plan::{Plan, plan};
+use crate::container::plan::{Facts, Plan, plan};
 use crate::container::record::{self, Record, State};
 use crate::container::spec::{Care, Root, Spec};
-use crate::container::step::Step;
+use crate::container::step::{Step, namespaces};
 use crate::container::supervisor::{self, Job};
 use crate::container::trace::Trace;
 use crate::container::{control, journal, security, spawn, streams, supervise};
@@ -229,6 +228,9 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         tty::await_foreground(sys::borrow(0))?;
     }
     let signals = supervise::take_signals()?;
+    let entry = State::transient()?.create(&name, false, spec.name.is_some())?;
+    trace.note("record", "the container has a name and a record");
+    let lease = facts::lease(&spec, &mut facts)?;
     let wanted = streams::Wanted {
         interactive: spec.interactive,
         terminal: spec.terminal,
@@ -238,8 +240,6 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     };
     let (mut connected, given) = streams::connect(wanted, signals, &mut held)?;
     (facts.stdio, facts.terminal) = (given.stdio, given.terminal);
-    let entry = State::transient()?.create(&name, false, spec.name.is_some())?;
-    trace.note("record", "the container has a name and a record");
     let ourselves_pid = std::process::id();
     let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;
     facts.parent = ourselves.as_raw_fd();
@@ -251,7 +251,8 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     let mut record = brief_record(&spec, asked, &facts.id);
     record.set("supervisor", ourselves_pid.to_string());
     let current = std::cell::RefCell::new(record);
-    let beside = |pid: u32| {
+    let beside = |pid: u32, facts: &Facts| {
+        facts.remember(&mut current.borrow_mut());
         current.borrow_mut().set("pid", pid.to_string());
         entry.save(&current.borrow()).and_then(|()| files.started(pid))
     };
@@ -265,6 +266,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     if spec.host_pid {
         supervise::reap_orphans();
     }
+    drop(lease);
     entry.remove();
     // We end now, and the kernel closes the rest faster than we could.
     std::mem::forget((root, ourselves, connected, born));
@@ -300,6 +302,11 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
         ("--stop-timeout", &asked.stop_timeout),
     ] {
         add(option, value.as_ref());
+    }
+    for (option, texts) in [("--uidmap", &asked.uidmap), ("--gidmap", &asked.gidmap)] {
+        for text in texts {
+            add(option, Some(text));
+        }
     }
     for label in &asked.label {
         add("--label", Some(label));
@@ -387,27 +394,13 @@ fn dry_run(plan: &Plan) -> String {
             }
         }
     };
+    half(&format!("clone3 {}, a process that holds them, and in there:", namespaces(plan.held)), &plan.holder);
     half("before it exists:", &plan.outer);
-    half("clone3 mount, a process that builds the root and ends:", &plan.aside);
     half(&format!("clone3 {}, and in there:", namespaces(plan.namespaces)), &plan.inner);
     let _ = writeln!(
         text,
         "{} steps; nothing was done (--dry-run)",
-        plan.outer.len() + plan.aside.len() + plan.inner.len()
+        plan.holder.len() + plan.outer.len() + plan.inner.len()
     );
     text
-}
-
-/// `CLONE_NEW*` in words.
-fn namespaces(flags: u32) -> String {
-    let all = [
-        (k::CLONE_NEWUSER, "user"),
-        (k::CLONE_NEWNS, "mount"),
-        (k::CLONE_NEWPID, "pid"),
-        (k::CLONE_NEWUTS, "uts"),
-        (k::CLONE_NEWIPC, "ipc"),
-        (k::CLONE_NEWNET, "net"),
-        (k::CLONE_NEWCGROUP, "cgroup"),
-    ];
-    all.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
 }

@@ -236,7 +236,8 @@ impl Door {
         ));
         let plan = Plan {
             outer: Vec::new(),
-            aside: Vec::new(),
+            holder: Vec::new(),
+            held: 0,
             namespaces: 0,
             inner,
             slots: 0,

@@ -13,10 +13,12 @@ use rootfs::mounts;
 use rootfs::path::Kind;
 
 use super::device;
+use super::ids::Lease;
+use super::init;
 use super::plan::{Facts, HostMount, Layer, Way};
+use super::record::Record;
 use super::spec::{Limit, Network, Root, Spec, Userns};
 use super::step::Stdio;
-use super::{init, spawn};
 use crate::error::{Doing, Error, Result, exit};
 use crate::idmap::IdMap;
 use crate::{caps, names, procfs, sys, user};
@@ -50,28 +52,39 @@ pub fn if_empty(error: Error, dir: &OwnedFd, root: &Root) -> Error {
 /// who has them.
 pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
     let user = user::look_up(root.as_fd(), spec.user.as_deref(), &spec.groups)?;
+    let shared = [(spec.host_pid, "--pid host"), (spec.host_ipc, "--ipc host")];
+    let shared = shared.into_iter().find_map(|(wanted, option)| wanted.then_some(option));
+    let mut fallback = None;
     let way = match (spec.userns, sys::euid()) {
         (Userns::Host, _) => Way::Plain,
-        (Userns::Auto, 0) => Way::Shifted { map: IdMap::chosen_by(&id), userns: -1 },
-        (Userns::Auto, uid) => Way::Alone { map: IdMap::only(uid, sys::egid()) },
+        (Userns::Auto, 0) if shared.is_some() && spec.ids.is_none() => {
+            fallback = shared.map(|option| format!("{option}: what is the host's belongs to the host's ids"));
+            Way::Plain
+        }
+        (_, 0) => Way::Shifted { map: spec.ids.clone().unwrap_or_else(|| IdMap::chosen_by(&id)) },
+        (_, uid) => Way::Alone { map: IdMap::only(uid, sys::egid()) },
     };
     if matches!(way, Way::Alone { .. }) && !spec.groups.is_empty() {
         return Err(Error::usage(
             "--group-add needs root: the kernel lets an ordinary user's container be in no other group",
         ));
     }
-    if let Way::Shifted { map, .. } | Way::Alone { map } = way {
-        if let Some(id) = [user.uid, user.gid].into_iter().chain(user.groups.iter().copied()).find(|id| !map.has(*id))
-        {
+    if let Some(map) = way.map() {
+        let lacks_group = |id: &u32| map.group(*id).is_none();
+        let missing = Some(user.uid)
+            .filter(|id| map.user(*id).is_none())
+            .or_else(|| Some(user.gid).filter(lacks_group))
+            .or_else(|| user.groups.iter().copied().find(lacks_group));
+        if let Some(id) = missing {
             return Err(Error::usage(format_args!(
-                "id {id} does not exist in the user namespace: it has {} (0 to {})",
-                map.count,
-                map.count - 1
-            )));
+                "id {id} does not exist in the user namespace: it has {}",
+                map.ids()
+            ))
+            .hint((sys::euid() == 0).then_some("give it one with --uidmap, or use --userns host")));
         }
     }
     let capabilities = caps::available(spec.capabilities, way != Way::Plain)?;
-    let (devices, host_devices) = devices(spec, way)?;
+    let (devices, host_devices) = devices(spec, &way)?;
     let hostname = match &spec.hostname {
         Some(name) => name.clone(),
         None if spec.host_uts || spec.network == Network::Host => {
@@ -97,7 +110,7 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         id,
         hostname,
         user,
-        way,
+        way: way.clone(),
         host_mounts,
         on_ramfs: None,
         resolv_conf,
@@ -109,18 +122,20 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         birthplace: None,
         doors: Vec::new(),
         caller_is_root: way == Way::Plain && sys::all_ids_are_root(),
+        fallback,
         parent: -1,
         init: spec.init.then_some(-1),
         volume_kinds,
         boundary: spec.security.look(capabilities, spec.privileged)?,
         capabilities,
+        named_capabilities: spec.capabilities.named,
         devices,
         host_devices,
     })
 }
 
 /// Device nodes that are mounted one by one where they are wanted, and those that fill `/dev`.
-fn devices(spec: &Spec, way: Way) -> Result<(Vec<device::Node>, Vec<device::Node>)> {
+fn devices(spec: &Spec, way: &Way) -> Result<(Vec<device::Node>, Vec<device::Node>)> {
     let mut asked = device::find(&spec.devices)?;
     if !spec.privileged {
         return Ok((asked, Vec::new()));
@@ -193,11 +208,11 @@ impl Held {
 
 /// The command's user as the host sees it.
 pub fn owner_outside(facts: &Facts) -> (u32, u32) {
-    match facts.way {
-        Way::Plain => (facts.user.uid, facts.user.gid),
-        Way::Shifted { map, .. } => (map.outside + facts.user.uid, map.outside_group + facts.user.gid),
-        Way::Alone { map } => (map.outside, map.outside_group),
-    }
+    let (uid, gid) = (facts.user.uid, facts.user.gid);
+    facts.way.map().map_or((uid, gid), |map| {
+        let root = map.root();
+        (map.user(uid).unwrap_or(root.0), map.group(gid).unwrap_or(root.1))
+    })
 }
 
 /// Makes room for limits that are above ours: our own hard ones are raised, which changes nothing for us, and may be done only
@@ -232,10 +247,57 @@ pub fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
             Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));
     }
     facts.boundary.prepare(|fd| held.keep(fd))?;
-    if let Way::Shifted { map, .. } = facts.way {
-        let proc = procfs::open().doing("find /proc, to write id maps", "")?;
-        let userns = spawn::user_namespace(map, proc.as_fd(), facts.parent)?;
-        facts.way = Way::Shifted { map, userns: held.keep(userns) };
-    }
     Ok(())
+}
+
+/// Leases a range of ids for a container that is to have its own, if they are not given by hand. Its directory is locked.
+pub fn lease(spec: &Spec, facts: &mut Facts) -> Result<Option<Lease>> {
+    if !matches!(facts.way, Way::Shifted { .. }) || spec.ids.is_some() {
+        return Ok(None);
+    }
+    let lease = Lease::take(&facts.id)?;
+    facts.way = Way::Shifted { map: lease.map() };
+    Ok(Some(lease))
+}
+
+/// `PIPEFS_MAGIC` (include/uapi/linux/magic.h): pipes that have no name.
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
+
+impl Facts {
+    /// The host's ids, because a user namespace cannot be had, and why.
+    pub fn fall_back(&mut self, why: &str) {
+        self.way = Way::Plain;
+        self.fallback = Some(why.to_owned());
+        self.caller_is_root = sys::all_ids_are_root();
+        // Over a user namespace it would have had all of them.
+        self.capabilities &= sys::permitted().unwrap_or(0) | self.named_capabilities | caps::DEFAULT;
+        // Pipes were given to whom the command would have run as.
+        let (uid, gid) = owner_outside(self);
+        for (stdio, number) in self.stdio.into_iter().zip(0..) {
+            let fd = match stdio {
+                Stdio::Keep => number,
+                Stdio::Fd(fd) => fd,
+                Stdio::Null => continue,
+            };
+            let fd = sys::borrow(fd);
+            if sys::fs_magic(fd).is_ok_and(|magic| magic == PIPEFS_MAGIC) {
+                let _ = sys::fchown(fd, uid, gid);
+            }
+        }
+    }
+
+    /// Writes down which ids the container has.
+    pub fn remember(&self, record: &mut Record) {
+        for key in ["uids", "gids", "userns-fallback"] {
+            record.unset(key);
+        }
+        if let Some(map) = self.way.map() {
+            let (users, groups) = map.text();
+            record.set("uids", users);
+            record.set("gids", groups);
+        }
+        if let Some(why) = &self.fallback {
+            record.set("userns-fallback", why);
+        }
+    }
 }

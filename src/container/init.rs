@@ -27,7 +27,8 @@ pub fn run(command: Vec<CString>, env: Vec<CString>) -> Result<u8> {
     let exec = vec![Op::Signals, Op::Exec(Program::new(command, env, None))];
     let plan = Plan {
         outer: Vec::new(),
-        aside: Vec::new(),
+        holder: Vec::new(),
+        held: 0,
         namespaces: 0,
         // Two steps, so that a failure of exec is told apart.
         inner: vec![step("fork", "the command's process", vec![]), step("exec", "the command", exec)],

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use linux_raw_sys::general as k;
 
-use super::plan::{Facts, Layer, Way};
+use super::plan::{Facts, Layer};
 use super::record::{self, Entry, Record};
 use super::spec::Root;
 use crate::error::{Doing, Result};
@@ -109,17 +109,14 @@ fn make(parent: BorrowedFd, name: &CStr) -> io::Result<OwnedFd> {
 
 /// What an overlay needs, and the directories that win over whatever an image has under their names.
 fn furnish(dir: BorrowedFd, facts: &Facts) -> io::Result<()> {
-    let owner = match facts.way {
-        Way::Shifted { map, .. } => map.outside,
-        _ => 0,
-    };
     rootfs::sys::umask(0);
-    let made = furnish_all(dir, facts, owner);
+    let made = furnish_all(dir, facts);
     rootfs::sys::umask(0o077);
     made
 }
 
-fn furnish_all(dir: BorrowedFd, facts: &Facts, owner: u32) -> io::Result<()> {
+/// Owners are those that they are inside: if the container has ids of its own, the layer is mounted with shifted ones.
+fn furnish_all(dir: BorrowedFd, facts: &Facts) -> io::Result<()> {
     // Tells whether it is new: what is there was the container's to change.
     let new = |parent: BorrowedFd, name: &CStr, mode: u32, uid: u32, gid: u32| -> io::Result<bool> {
         match sys::mkdir(parent, name, mode) {
@@ -131,20 +128,20 @@ fn furnish_all(dir: BorrowedFd, facts: &Facts, owner: u32) -> io::Result<()> {
         }
         Ok(true)
     };
-    new(dir, c"work", 0o755, owner, owner)?;
+    new(dir, c"work", 0o755, 0, 0)?;
     if sys::openat(dir, c"upper", k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW, 0).is_err() {
         // Under its name only when it is complete: what is missing in it later the container has removed.
         record::remove_all(dir, c"upper.new")?;
-        new(dir, c"upper.new", 0o755, owner, owner)?;
+        new(dir, c"upper.new", 0o755, 0, 0)?;
         let upper = sys::openat(dir, c"upper.new", k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)?;
         for name in [c"proc", c"sys", c"dev", c"etc"] {
-            new(upper.as_fd(), name, 0o755, owner, owner)?;
+            new(upper.as_fd(), name, 0o755, 0, 0)?;
         }
         sys::rename(dir, c"upper.new", c"upper")?;
     }
     for (mount, n) in facts.host_mounts.iter().zip(0..) {
-        new(dir, &CString::new(format!("work{n}"))?, 0o755, owner, owner)?;
-        new(dir, &CString::new(format!("upper{n}"))?, mount.mode, owner + mount.uid, owner + mount.gid)?;
+        new(dir, &CString::new(format!("work{n}"))?, 0o755, 0, 0)?;
+        new(dir, &CString::new(format!("upper{n}"))?, mount.mode, mount.uid, mount.gid)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ pub mod enter;
 pub mod facts;
 pub mod fault;
 pub mod halt;
+pub mod ids;
 pub mod init;
 pub mod journal;
 pub mod layer;

@@ -32,24 +32,30 @@ use crate::idmap::IdMap;
 use crate::user::User;
 
 /// How the caller's privileges and wishes shape the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Root, without a user namespace: the child does it all.
     Plain,
-    /// Root, with a user namespace: a process that is still root outside builds the root with shifted ids, in a mount
-    /// namespace that is thrown away; the child gets it as a detached tree. The descriptor: a user namespace with the same
-    /// map, to shift mounts with.
-    Shifted { map: IdMap, userns: RawFd },
+    /// Root, with a user namespace. A process beside the child, the holder, is born in it, with the namespaces that it is to
+    /// own. The child goes the plain way, as root outside, but for mounts whose ids are shifted and files that belong to root
+    /// inside; it joins the user namespace when all is built, and takes a copy of its mounts along in which each is locked.
+    Shifted { map: IdMap },
     /// An ordinary user, in a user namespace with one id: the child does it all, with what a user namespace allows.
     Alone { map: IdMap },
 }
 
 impl Way {
-    fn map(&self) -> Option<IdMap> {
+    /// The map of its user namespace, if it has one.
+    pub fn map(&self) -> Option<&IdMap> {
         match self {
             Way::Plain => None,
-            Way::Shifted { map, .. } | Way::Alone { map } => Some(*map),
+            Way::Shifted { map } | Way::Alone { map } => Some(map),
         }
+    }
+
+    /// The map that counts while the child is root outside: it names ids as they are there.
+    fn shift(&self) -> Option<&IdMap> {
+        if let Way::Shifted { map } = self { Some(map) } else { None }
     }
 }
 
@@ -99,6 +105,8 @@ pub struct Facts {
     pub terminal: Option<(RawFd, Option<k::winsize>)>,
     /// Every id of the caller is root's, and there is no user namespace: root inside needs no change of ids.
     pub caller_is_root: bool,
+    /// Why it has the host's ids though it was to have its own.
+    pub fallback: Option<String>,
     /// Where its writes go.
     pub layer: Layer,
     /// The command may not start before the parent has written a file (`--pidfile`, or the record of one that outlives it).
@@ -117,6 +125,8 @@ pub struct Facts {
     pub volume_kinds: Vec<Kind>,
     /// The capabilities that were asked for, as far as they can be had.
     pub capabilities: u64,
+    /// Those of them that were named one by one: without them there is no container.
+    pub named_capabilities: u64,
     /// Device nodes that are mounted one by one where they are wanted.
     pub devices: Vec<Node>,
     /// Those of the host that fill `/dev`.
@@ -130,15 +140,17 @@ pub struct Facts {
 pub struct Plan {
     /// Before the container exists, by ctr itself.
     pub outer: Vec<Step>,
-    /// After that, in a process with a mount namespace that is thrown away.
-    pub aside: Vec<Step>,
+    /// Before that: what the holder of the user namespace does, and its namespaces (`CLONE_NEW*`).
+    pub holder: Vec<Step>,
+    /// See `holder`.
+    pub held: u32,
     /// `CLONE_NEW*`.
     pub namespaces: u32,
     /// In it.
     pub inner: Vec<Step>,
     /// How many places for trees there must be.
     pub slots: usize,
-    /// The id map that the parent writes, if there is a user namespace.
+    /// The id map that the parent writes, of the holder or of the child, if there is a user namespace.
     pub map: Option<IdMap>,
     /// The control group that it is born in.
     pub group: Option<RawFd>,
@@ -179,7 +191,13 @@ const DEV: Slot = 5;
 const ETC: Slot = 6;
 const DEVICES: Slot = ETC + 3;
 const LAYER: Slot = DEVICES + rootfs::dev::NODES.len();
-const FIRST_HOST: Slot = LAYER + 1;
+/// The user namespace, to shift mounts with, and the process that holds it.
+pub const USERNS: Slot = LAYER + 1;
+/// See `USERNS`.
+pub const HOLDER: Slot = LAYER + 2;
+/// `/proc/sys`, of a mount that stays writable.
+const SYSCTL: Slot = LAYER + 3;
+const FIRST_HOST: Slot = LAYER + 4;
 
 /// What holds for a directory that is the root itself (an overlay of ours is mounted that way).
 const WRITABLE: Rules = Rules { read_only: false, no_devices: true, slave: false };
@@ -220,7 +238,6 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     let mut copies = copies(spec, facts, first_volume);
     copies.extend(own_nodes(facts, first_device));
     build.extend(new_nodes(facts, first_device));
-    build.extend(whole_dev(spec, facts));
     let private = || {
         step("private", "no mount of ours is seen outside, and none from outside in here", vec![tree(Tree::Private)])
     };
@@ -232,15 +249,26 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
         )
     };
     let enter = |root: &CStr| step("enter", "the new root, not yet ours", vec![tree(Tree::Enter(root.into()))]);
-    let mut aside = Vec::new();
+    let shifted = facts.way.shift().is_some();
+    let mut holder = Vec::new();
     // A cgroup namespace begins where its first process is at that moment, which for clone3 is where the *parent* is: so it
     // comes after the groups. In v1 a process joins them itself, by descriptors of the host's.
     let grouped = facts.birthplace.is_some() || !facts.doors.is_empty();
     let join_groups = grouped.then(|| {
         let mut ops: Vec<Op> = facts.doors.iter().map(|door| Op::Join(*door)).collect();
-        ops.push(Op::CgroupNamespace);
+        // Where there is a user namespace later, that is to own it.
+        ops.extend((!shifted).then_some(Op::CgroupNamespace));
         step("cgroup", "control groups of its own, and no other to be seen", ops)
     });
+    // Those that a user namespace is to own are made by who is in it.
+    let mut held = 0;
+    for (wanted, flag) in [
+        (!spec.host_uts, k::CLONE_NEWUTS),
+        (!spec.host_ipc, k::CLONE_NEWIPC),
+        (spec.network == Network::None, k::CLONE_NEWNET),
+    ] {
+        held |= if wanted { flag } else { 0 };
+    }
     match facts.way {
         Way::Plain => {
             outer.extend(copies);
@@ -250,27 +278,21 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             inner.push(enter(c"root"));
         }
         Way::Shifted { .. } => {
+            holder.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
             outer.extend(copies);
-            aside.push(step(
-                "aside",
-                "the root is built aside, where root may still shift its ids",
-                vec![tree(Tree::Private)],
-            ));
-            aside.extend(build);
-            let from = c"root".into();
-            let result = Tree::Tree { from, recursive: true, rules: Rules::default(), into: ROOT };
-            aside.push(step("result", "only its descriptor comes along", vec![tree(result)]));
-            inner.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
             inner.extend(join_groups);
-            inner.extend([private(), early(spec, facts), namespace_root()]);
-            let finished = Tree::Attach { tree: ROOT, at: c"/".into(), rules: Rules::default() };
-            inner.push(step("attach", "the root that was built aside", vec![tree(finished)]));
-            inner.push(enter(OVER_ROOT));
+            if held != 0 {
+                let why = "the namespaces that its user namespace owns";
+                inner.push(step("namespaces", why, vec![Op::Enter(HOLDER, held)]));
+            }
+            inner.extend([private(), namespace_root()]);
+            inner.extend(build);
+            inner.push(enter(c"root"));
         }
         Way::Alone { .. } => {
             inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent(facts.parent)]));
             inner.extend(join_groups);
-            inner.extend([private(), early(spec, facts)]);
+            inner.extend([private(), early(spec)]);
             inner.extend(copies);
             inner.push(namespace_root());
             inner.extend(build);
@@ -281,28 +303,25 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
         "pivot",
         "it becomes /, and the host's / goes away",
         vec![tree(Tree::Pivot {
-            covered: !matches!(facts.way, Way::Shifted { .. }),
+            covered: true,
             on_ramfs: facts.on_ramfs.as_ref().map(|below| below.iter().map(c).collect()),
         })],
     ));
-    if facts.way != Way::Plain {
-        let groups = matches!(facts.way, Way::Shifted { .. }).then(Vec::new);
+    if matches!(facts.way, Way::Alone { .. }) {
         inner.push(step(
             "root-inside",
             "files made from here on belong to root inside",
-            vec![Op::Become { groups, ids: Some((0, 0)) }],
+            vec![Op::Become { groups: None, ids: Some((0, 0)) }],
         ));
     }
     furnish(spec, facts, first_volume, &mut inner);
     settle(spec, facts, &mut inner);
 
-    let mut namespaces = k::CLONE_NEWNS | if grouped { 0 } else { k::CLONE_NEWCGROUP };
+    let mut namespaces = k::CLONE_NEWNS | if grouped || shifted { 0 } else { k::CLONE_NEWCGROUP };
     for (wanted, flag) in [
         (!spec.host_pid, k::CLONE_NEWPID),
-        (!spec.host_uts, k::CLONE_NEWUTS),
-        (!spec.host_ipc, k::CLONE_NEWIPC),
-        (spec.network == Network::None, k::CLONE_NEWNET),
-        (facts.way != Way::Plain, k::CLONE_NEWUSER),
+        (!shifted, held),
+        (matches!(facts.way, Way::Alone { .. }), k::CLONE_NEWUSER),
     ] {
         if wanted {
             namespaces |= flag;
@@ -311,11 +330,12 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     let slots = first_device + facts.devices.len();
     Plan {
         outer,
-        aside,
+        held: if shifted { held | k::CLONE_NEWUSER } else { 0 },
+        holder,
         namespaces,
         inner,
         slots,
-        map: facts.way.map(),
+        map: facts.way.map().cloned(),
         group: facts.birthplace,
         lasting: facts.outlives,
     }
@@ -324,13 +344,14 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
 /// The host's mounts that the container will use, as detached trees that nobody else can see.
 fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
     let mut steps = Vec::new();
-    let shift = |slot: Slot, recursive: bool| match facts.way {
-        Way::Shifted { userns, .. } => Some(tree(Tree::IdMap { tree: slot, userns, recursive })),
-        _ => None,
-    };
+    let shifted = facts.way.shift().is_some();
     let copy = |from: &Path, into: Slot, recursive: bool, rules: Rules| {
-        let plain = Tree::Tree { from: c(from), recursive, rules, into };
-        [Some(tree(plain)), shift(into, recursive)].into_iter().flatten().collect::<Vec<_>>()
+        let from = c(from);
+        vec![tree(if shifted {
+            Tree::Shifted { from, recursive, rules, into, userns: USERNS }
+        } else {
+            Tree::Tree { from, recursive, rules, into }
+        })]
     };
     let (from, why) = match &spec.root {
         Root::Host => (Path::new("/"), "the machine's own root, to look at"),
@@ -341,8 +362,9 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
     let (slot, rules_of_root) = if spec.writable_root { (ROOT, writable) } else { (LOWER, Rules::default()) };
     steps.push(step("root", why, copy(from, slot, spec.writable_root, rules_of_root)));
     if let Some(path) = layer_dir(spec, facts) {
-        let plain = Tree::Tree { from: c(path), recursive: false, rules: writable, into: LAYER };
-        steps.push(step("layer-dir", "the directory that takes the writes", vec![tree(plain)]));
+        // Shifted too: what is in it has the same owners, whichever range of ids the container has.
+        let ops = copy(path, LAYER, false, writable);
+        steps.push(step("layer-dir", "the directory that takes the writes", ops));
     }
     if !facts.host_mounts.is_empty() {
         let ops = facts
@@ -356,9 +378,7 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
     if !spec.volumes.is_empty() {
         let mut ops = Vec::new();
         for (volume, into) in spec.volumes.iter().zip(first_volume..) {
-            let recursive = volume.recursive;
-            ops.push(tree(Tree::Tree { from: c(&volume.from), recursive, rules: rules(volume, spec, facts), into }));
-            ops.extend(shift(into, recursive));
+            ops.extend(copy(&volume.from, into, volume.recursive, rules(volume, spec, facts)));
         }
         steps.push(step("volumes", "copies of the host's mounts, with rules of their own", ops));
     }
@@ -389,11 +409,6 @@ fn has_live_nodes(spec: &Spec, facts: &Facts) -> bool {
     spec.privileged && facts.way == Way::Plain
 }
 
-/// Whether `/dev` is made whole, with the host's devices in it, by a process that is still root outside.
-fn has_whole_dev(spec: &Spec, facts: &Facts) -> bool {
-    spec.privileged && matches!(facts.way, Way::Shifted { .. })
-}
-
 fn writable(spec: &Spec, facts: &Facts) -> Rules {
     Rules { no_devices: !has_live_nodes(spec, facts), ..WRITABLE }
 }
@@ -418,19 +433,14 @@ fn new_nodes(facts: &Facts, first: Slot) -> Option<Step> {
     if matches!(facts.way, Way::Alone { .. }) || facts.devices.is_empty() {
         return None;
     }
-    // Whose files were made until now is no power over devices.
-    let mut ops: Vec<Op> = facts.way.map().map(|_| tree(Tree::FileOwner(0))).into_iter().collect();
-    ops.push(dir("devices", 0o700));
+    let mut ops = vec![dir("devices", 0o700)];
     for ((node, into), n) in facts.devices.iter().zip(first..).zip(0..) {
         let at = c(format!("devices/{n}"));
         // Who is root inside may use what was named, as root outside may.
-        let owner = match facts.way {
-            Way::Shifted { map, .. } => {
-                let shifted = |first: u32, id: u32| first + if map.has(id) { id } else { 0 };
-                (shifted(map.outside, node.uid), shifted(map.outside_group, node.gid))
-            }
-            _ => (node.uid, node.gid),
-        };
+        let owner = facts.way.shift().map_or((node.uid, node.gid), |map| {
+            let root = map.root();
+            (map.user(node.uid).unwrap_or(root.0), map.group(node.gid).unwrap_or(root.1))
+        });
         ops.push(tree(Tree::AnyDevice(at.clone(), node.number, node.mode, owner)));
         ops.push(tree(Tree::DeviceTree { from: at, number: node.number, into }));
     }
@@ -454,29 +464,9 @@ fn host_nodes(facts: &Facts, before: &str) -> Vec<Op> {
     ops
 }
 
-/// `/dev` of a privileged container with a user namespace, whose root could neither make the nodes nor keep them alive.
-fn whole_dev(spec: &Spec, facts: &Facts) -> Option<Step> {
-    let Way::Shifted { map, .. } = facts.way else { return None };
-    if !has_whole_dev(spec, facts) {
-        return None;
-    }
-    let (uid, gid) = (map.outside, map.outside_group);
-    let mut ops = vec![
-        tree(Tree::FileOwner(0)),
-        dir("dev", 0o755),
-        mount(c"tmpfs", k::MS_NOSUID, &format!("mode=755,size=64k,uid={uid},gid={gid}"), c"dev"),
-        tree(Tree::Enter(c"dev".into())),
-    ];
-    ops.extend(devices("", None, true).into_iter().map(Op::Tree));
-    ops.extend(host_nodes(facts, ""));
-    ops.push(tree(Tree::Tree { from: c".".into(), recursive: false, rules: Rules::default(), into: DEV }));
-    ops.push(tree(Tree::Enter(OVER_ROOT.into())));
-    Some(step("host-devices", "a /dev with the host's devices, owned as they are outside", ops))
-}
-
 /// In a user namespace the kernel lets proc and sysfs be mounted, and device nodes be used, only while the host's are
 /// still to be seen.
-fn early(spec: &Spec, facts: &Facts) -> Step {
+fn early(spec: &Spec) -> Step {
     let new = |fs, flags| NewFs { fs, data: CString::default(), flags };
     let mut ops = vec![tree(new(c"proc", PLAIN).detached(PROC))];
     ops.push(if spec.network == Network::None {
@@ -490,8 +480,7 @@ fn early(spec: &Spec, facts: &Facts) -> Step {
             into: SYS,
         })
     });
-    let wanted = if has_whole_dev(spec, facts) { 0 } else { rootfs::dev::NODES.len() };
-    for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..).take(wanted) {
+    for (node, slot) in rootfs::dev::NODES.iter().zip(DEVICES..) {
         let from = c(Path::new("/dev").join(OsStr::from_bytes(node.name.to_bytes())));
         ops.push(tree(Tree::Tree { from, recursive: false, rules: Rules::default(), into: slot }));
     }
@@ -500,20 +489,18 @@ fn early(spec: &Spec, facts: &Facts) -> Step {
 
 /// The root, from a layer above what is only looked at. Ends in the stage, with the root attached at `root`.
 fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
-    let owner = match facts.way {
-        Way::Shifted { map, .. } => Some(map.outside),
-        _ => None,
-    };
-    let ids = owner.map_or(String::new(), |id| format!(",uid={id},gid={id}"));
-    let mut layer = vec![
+    let mut layer = Vec::new();
+    if let Some((uid, gid)) = facts.way.shift().map(IdMap::root) {
+        layer.push(tree(Tree::FileOwner(uid, gid)));
+    }
+    layer.extend([
         // Over everything: that needs no directory on a disk, and what it covers is not needed any more.
-        mount(c"tmpfs", k::MS_NOSUID, &format!("mode=700{ids}"), c"/"),
+        mount(c"tmpfs", k::MS_NOSUID, "mode=700", c"/"),
         tree(Tree::Enter(OVER_ROOT.into())),
         // Modes are meant as they stand, until the command gets its usual mask.
         tree(Tree::Umask(0)),
-    ];
-    layer.extend(owner.map(|id| tree(Tree::FileOwner(id))));
-    layer.push(dir("root", 0o755));
+        dir("root", 0o755),
+    ]);
     let mut steps = Vec::new();
 
     let files_aside = || {
@@ -544,9 +531,6 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         layer.push(tree(Tree::Attach { tree: LAYER, at: c"layer".into(), rules: writable }));
         steps.push(step("layer", "a place in memory to build on", layer));
         steps.push(files_aside());
-        if owner.is_some() {
-            steps.push(step("owner", "the rest is done as root again", vec![tree(Tree::FileOwner(0))]));
-        }
         steps.push(step(
             "overlay",
             "reads fall through to the image, writes do not",
@@ -592,9 +576,6 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         tree(Tree::File(c(Path::new("upper/etc").join(OsStr::from_bytes(name.to_bytes()))), content))
     });
     steps.push(step("files", "files that the image does not have", files.collect()));
-    if owner.is_some() {
-        steps.push(step("owner", "the rest is done as root again", vec![tree(Tree::FileOwner(0))]));
-    }
     steps.push(step(
         "overlay",
         "reads fall through to the image, writes do not",
@@ -609,8 +590,12 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
         for ((HostMount { path, mode, uid, gid }, slot), n) in facts.host_mounts.iter().zip(FIRST_HOST..).zip(0..) {
             let [lower, upper, work] = ["lower", "upper", "work"].map(|name| format!("{name}{n}"));
             ops.extend([(&lower, 0o755), (&upper, *mode), (&work, 0o755)].map(|(name, mode)| dir(name, mode)));
-            let (uid, gid) = (owner.unwrap_or(0) + uid, owner.unwrap_or(0) + gid);
-            ops.extend(((uid, gid) != (0, 0)).then(|| tree(Tree::Owner(c(&upper), uid, gid))));
+            // Who has no id inside is nobody in there, whoever he is here.
+            let owner = facts.way.shift().map_or((*uid, *gid), |map| {
+                let root = map.root();
+                (map.user(*uid).unwrap_or(root.0), map.group(*gid).unwrap_or(root.1))
+            });
+            ops.extend(((*uid, *gid) != (0, 0)).then(|| tree(Tree::Owner(c(&upper), owner.0, owner.1))));
             ops.push(tree(Tree::Attach { tree: slot, at: c(&lower), rules: Rules::default() }));
             let below = path.strip_prefix("/").unwrap_or(path);
             ops.push(over(&lower, &upper, &work, c(Path::new("root").join(below))));
@@ -688,16 +673,20 @@ fn standard_descriptors(facts: &Facts, place: &Place) -> Step {
         let null = place.name("/dev/", "null");
         return step("stdio", "the three standard descriptors", vec![Op::Stdio(null, facts.stdio)]);
     };
-    let tty = if facts.way.map().is_none_or(|map| map.has(5)) { 5 } else { 0 };
-    let owner = (user.uid != 0 || facts.way != Way::Plain).then_some((user.uid, tty));
+    let tty = if facts.way.map().is_none_or(|map| map.group(5).is_some()) { 5 } else { 0 };
+    let inside = (user.uid, tty);
+    let owner = match facts.way.shift() {
+        Some(map) => map.user(inside.0).zip(map.group(inside.1)),
+        None => (user.uid != 0 || facts.way != Way::Plain).then_some(inside),
+    };
     step("terminal", "a terminal of its own", vec![Op::Terminal { dev, parent, size, owner }])
 }
 
 /// What every root needs, now that it is /.
 fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>) {
     let place = Place { shared: spec.writable_root || layer_dir(spec, facts).is_some() };
-    let in_userns = facts.way != Way::Plain;
-    let ready = |slot: Slot| in_userns.then_some(slot);
+    let alone = matches!(facts.way, Way::Alone { .. });
+    let ready = |slot: Slot| alone.then_some(slot);
     inner.push(step(
         "proc",
         "the processes of this pid namespace",
@@ -707,20 +696,22 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     let why = if spec.privileged { "the kernel's objects" } else { "the kernel's objects, read-only" };
     inner.push(step("sys", why, sysfs));
 
-    let whole = has_whole_dev(spec, facts);
-    let mut dev = place.mount(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", "/dev", DEV, whole.then_some(DEV));
+    let mut dev = place.mount(c"tmpfs", k::MS_NOSUID, "mode=755,size=64k", "/dev", DEV, None);
     dev.extend(place.enter(DEV));
-    if !whole {
-        let alive = has_live_nodes(spec, facts);
-        dev.extend(devices(place.below("/dev/"), ready(DEVICES), alive).into_iter().map(Op::Tree));
-        dev.extend(host_nodes(facts, place.below("/dev/")));
-    }
+    // With a user namespace nobody in there can make another.
+    let alive = !facts.host_devices.is_empty();
+    dev.extend(devices(place.below("/dev/"), ready(DEVICES), alive).into_iter().map(Op::Tree));
+    dev.extend(host_nodes(facts, place.below("/dev/")));
     let why =
         if facts.host_devices.is_empty() { "the few devices that hold no data" } else { "all devices of the host" };
     inner.push(step("dev", why, dev));
 
     // Group 5 is "tty" in every distribution; it must exist in the user namespace.
-    let group = if facts.way.map().is_none_or(|map| map.has(5)) { ",gid=5" } else { "" };
+    let group = match (facts.way.shift(), facts.way.map()) {
+        (Some(map), _) | (None, Some(map)) if map.group(5).is_none() => String::new(),
+        (Some(map), _) => format!(",gid={}", map.group(5).unwrap_or(0)),
+        _ => ",gid=5".to_owned(),
+    };
     let options = format!("newinstance,ptmxmode=0666,mode=0620{group}");
     let pts = place.name("/dev/", "pts");
     inner.push(step(
@@ -741,13 +732,21 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     inner.push(step("mqueue", "POSIX message queues", vec![tree(Tree::Dir(at, 0o755)), mqueue]));
 
     // Before anything is mounted that the image or a volume has a say in: /dev/null is still ours.
-    inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
+    let mut session = vec![Op::Session];
+    // A keyring belongs to who makes it: later, if he is not yet who he will be.
+    session.extend(facts.way.shift().is_none().then_some(Op::Keyring));
+    inner.push(step("session", "a session and a keyring of its own", session));
     inner.push(standard_descriptors(facts, &place));
 
     if !spec.sysctls.is_empty() {
-        let proc = (place.shared || in_userns).then_some(PROC);
-        let ops = spec.sysctls.iter().map(|sysctl| Op::Sysctl(sysctl.clone(), proc)).collect();
-        inner.push(step("sysctl", "kernel parameters of its own namespaces", ops));
+        let proc = (place.shared || alone).then_some(PROC);
+        inner.push(step(
+            "sysctl-place",
+            "where they are, before parts of it are read-only",
+            vec![Op::SysctlPlace(proc, SYSCTL)],
+        ));
+        // With a user namespace of root's, whoever is root of that may write them: later.
+        inner.extend(sysctls(spec).filter(|_| facts.way.shift().is_none()));
     }
     // A bind mount of a read-only mount is read-only: one remount each way instead of one a path.
     if !spec.privileged {
@@ -757,6 +756,12 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
     }
 
     furnish_more(spec, facts, first_volume, &place, inner);
+}
+
+/// Kernel parameters, by whoever is root of the namespaces that they belong to.
+fn sysctls(spec: &Spec) -> Option<Step> {
+    let ops = spec.sysctls.iter().map(|sysctl| Op::Sysctl(sysctl.clone(), SYSCTL)).collect();
+    (!spec.sysctls.is_empty()).then(|| step("sysctl", "kernel parameters of its own namespaces", ops))
 }
 
 /// Parts of proc and sysfs are covered or read-only.
@@ -811,7 +816,8 @@ fn furnish_more(spec: &Spec, facts: &Facts, first_volume: Slot, place: &Place, i
         )
     });
     let tmpfs = spec.tmpfs.iter().map(|Tmpfs { to, flags, data }| {
-        (to, Tree::MountIn(NewFs { fs: c"tmpfs", data: data.clone(), flags: *flags }, to.clone(), Links::Follow))
+        let data = facts.way.shift().map_or_else(|| data.clone(), |map| owners_outside(data, map));
+        (to, Tree::MountIn(NewFs { fs: c"tmpfs", data, flags: *flags }, to.clone(), Links::Follow))
     });
     // Parents before what is mounted in them, whatever their order on the command line.
     let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
@@ -823,6 +829,17 @@ fn furnish_more(spec: &Spec, facts: &Facts, first_volume: Slot, place: &Place, i
             mounts.into_iter().map(|(_, op)| tree(op)).collect(),
         ));
     }
+}
+
+/// A tmpfs's options with its owners as they are outside.
+fn owners_outside(data: &CStr, map: &IdMap) -> CString {
+    let text = data.to_string_lossy();
+    let one = |option: &str| match option.split_once('=') {
+        Some(("uid", id)) => id.parse().ok().and_then(|id| map.user(id)).map(|id| format!("uid={id}")),
+        Some(("gid", id)) => id.parse().ok().and_then(|id| map.group(id)).map(|id| format!("gid={id}")),
+        _ => None,
+    };
+    c(text.split(',').map(|option| one(option).unwrap_or_else(|| option.to_owned())).collect::<Vec<_>>().join(","))
 }
 
 fn known(path: &Path) -> InRoot {
@@ -858,9 +875,18 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
     inner.extend(facts.boundary.label());
+    if facts.way.shift().is_some() {
+        // All mounts are there: in the copy that this user namespace owns each of them is locked, with its flags, for whatever
+        // power somebody gets in here (mount_namespaces(7)).
+        let mut ops = vec![Op::Enter(HOLDER, k::CLONE_NEWUSER), Op::Become { groups: None, ids: Some((0, 0)) }];
+        ops.extend([Op::Unshare(k::CLONE_NEWNS | k::CLONE_NEWCGROUP), Op::Keyring]);
+        inner.push(step("userns", "root inside is nobody outside from here on", ops));
+        inner.extend(sysctls(spec));
+    }
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(facts.capabilities)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
-    let ids = Some((user.uid, user.gid)).filter(|ids| *ids != (0, 0) || !facts.caller_is_root);
+    let ids = Some((user.uid, user.gid))
+        .filter(|ids| *ids != (0, 0) || !(facts.caller_is_root || facts.way.shift().is_some()));
     inner.push(step("user", "who it is", facts.boundary.user(Op::Become { groups, ids })));
     let kept = if user.uid == 0 { facts.capabilities } else { 0 };
     let why = match kept {
@@ -940,6 +966,7 @@ mod tests {
             host_ipc: false,
             host_uts: false,
             userns: Userns::Host,
+            ids: None,
             hosts: Vec::new(),
             dns: Vec::new(),
             limits: Vec::new(),
@@ -966,6 +993,7 @@ mod tests {
             stdio: [Stdio::Null, Stdio::Keep, Stdio::Keep],
             terminal: None,
             caller_is_root: true,
+            fallback: None,
             layer: Layer::Memory,
             awaits_parent: false,
             outlives: false,
@@ -975,27 +1003,29 @@ mod tests {
             init: None,
             volume_kinds: Vec::new(),
             capabilities: caps::DEFAULT,
+            named_capabilities: 0,
             devices: Vec::new(),
             host_devices: Vec::new(),
             boundary: spec().security.look(caps::DEFAULT, false).unwrap(),
         }
     }
 
-    const MAP: IdMap = IdMap { outside: 1 << 30, count: 65_536, outside_group: 1 << 30 };
-    const WAYS: [Way; 3] = [Way::Plain, Way::Shifted { map: MAP, userns: 9 }, Way::Alone { map: MAP }];
+    fn ways() -> [Way; 3] {
+        [Way::Plain, Way::Shifted { map: IdMap::range(0) }, Way::Alone { map: IdMap::only(1000, 1000) }]
+    }
 
     fn names(plan: &Plan) -> Vec<&'static str> {
-        plan.outer.iter().chain(&plan.aside).chain(&plan.inner).map(|step| step.name).collect()
+        plan.holder.iter().chain(&plan.outer).chain(&plan.inner).map(|step| step.name).collect()
     }
 
     /// Every variant of wishes that changes the list.
     fn plans() -> Vec<Plan> {
         let mut all = Vec::new();
-        for way in WAYS {
+        for way in ways() {
             for writable_root in [false, true] {
                 let volumes = vec![super::super::spec::volume("/a:/b:ro").unwrap()];
                 let spec = Spec { writable_root, volumes, read_only: !writable_root, ..spec() };
-                all.push(plan(&spec, &Facts { volume_kinds: vec![Kind::Dir], ..facts(way) }));
+                all.push(plan(&spec, &Facts { volume_kinds: vec![Kind::Dir], ..facts(way.clone()) }));
             }
         }
         all
@@ -1030,7 +1060,7 @@ mod tests {
     fn names_are_unique_and_everything_is_explained() {
         for plan in plans() {
             let mut names = names(&plan);
-            for step in plan.outer.iter().chain(&plan.aside).chain(&plan.inner) {
+            for step in plan.holder.iter().chain(&plan.outer).chain(&plan.inner) {
                 assert!(
                     !step.why.is_empty()
                         && !step.ops.is_empty()
@@ -1053,7 +1083,7 @@ mod tests {
             | k::CLONE_NEWNET
             | k::CLONE_NEWCGROUP;
         assert_eq!(plan(&spec(), &facts(Way::Plain)).namespaces, all);
-        assert_eq!(plan(&spec(), &facts(WAYS[2])).namespaces, all | k::CLONE_NEWUSER);
+        assert_eq!(plan(&spec(), &facts(ways()[2].clone())).namespaces, all | k::CLONE_NEWUSER);
         let shared = Spec { host_pid: true, host_ipc: true, host_uts: true, network: Network::Host, ..spec() };
         assert_eq!(plan(&shared, &facts(Way::Plain)).namespaces, k::CLONE_NEWNS | k::CLONE_NEWCGROUP);
     }

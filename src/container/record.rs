@@ -658,6 +658,27 @@ impl State {
         all
     }
 
+    /// The ids of all containers that are looked after, or live. None if one is just being made, and has no id yet.
+    pub fn living(&self) -> Option<super::ids::Living> {
+        let mut living = super::ids::Living::new();
+        let mut unknown = false;
+        for tree in &self.trees {
+            tree.each_name(true, &mut |name| {
+                let Ok(dir) = open_dir(tree.dir.as_fd(), name) else { return };
+                let held = sys::lock_shared(dir.as_fd()).is_err();
+                match read_record(dir.as_fd()) {
+                    // Who cannot be looked at from here is not dead.
+                    Ok(Some(Ok(record))) if held || record.look_up().map_or(true, |process| process.is_some()) => {
+                        living.insert(record.id().to_owned());
+                    }
+                    Ok(Some(Ok(_))) => {}
+                    _ => unknown |= held,
+                }
+            });
+        }
+        (!unknown).then_some(living)
+    }
+
     /// What there is under a name in one of the folders; None if there is nothing, or nothing yet. One that is being started
     /// is waited for, so many milliseconds.
     fn look(&self, tree: &Tree, name: &CStr, mut patience: usize) -> Option<Found> {
@@ -928,6 +949,7 @@ impl Tree {
                 return Ok(());
             }
             // Who was to write it is dead.
+            let _ = super::ids::reclaim();
             return empty(dir).and_then(|()| sys::unlink(self.dir.as_fd(), name, true));
         };
         let Ok(mut record) = record else { return Ok(()) };
@@ -960,6 +982,9 @@ impl Tree {
             }
             group.kill();
             group.remove();
+        }
+        if unfinished || guarded {
+            super::ids::forget(&record);
         }
         if guarded || (record.get("--rm").is_some() && record.get("state") != Some("created")) {
             return self.remove(name, dir.as_fd(), &record);
@@ -1132,7 +1157,7 @@ fn is_id(text: &str) -> bool {
 
 /// Does something for each name in a directory, without `.` and `..`. Takes no memory: this is done by whoever becomes a
 /// supervisor, among a thousand others perhaps.
-fn each_name(dir: BorrowedFd, all: bool, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
+pub fn each_name(dir: BorrowedFd, all: bool, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
     let mut buffer = [0u8; 8192];
     loop {
         let used = sys::getdents(dir, &mut buffer)?;

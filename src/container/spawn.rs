@@ -20,8 +20,8 @@ use rootfs::Trees;
 
 use super::child::{self, Orders, Report, kernel_words};
 use super::fault::Fault;
-use super::plan::{Facts, Plan, plan};
-use super::spec::Spec;
+use super::plan::{Facts, HOLDER, Plan, USERNS, Way, plan};
+use super::spec::{Spec, Userns};
 use super::step::{Context, Op, Step};
 use super::trace::Trace;
 use crate::error::{Doing, Error, Result, exit, hint};
@@ -30,6 +30,9 @@ use crate::{procfs, sys};
 
 /// The child's stack. Its deepest call is a few KiB; the fault build checks that no heap is used, tests that this holds.
 const STACK: usize = 64 * 1024;
+
+/// The same of who only waits.
+const HOLDERS_STACK: usize = 16 * 1024;
 
 /// How often, in milliseconds, we look whether somebody wants us to stop.
 const LOOK: u32 = 2000;
@@ -49,20 +52,24 @@ pub struct Born {
 /// starts needs a step that waits for it (`AwaitParent`).
 pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<()>) -> Result<Born> {
     let mut fds = vec![-1; plan.slots];
-    let result =
-        here(&plan.outer, &mut fds, trace).and_then(|()| aside(&plan.aside, &mut fds, trace)).and_then(|()| {
-            let proc = plan.map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
-            let way = Walk {
-                steps: &plan.inner,
-                flags: plan.namespaces,
-                execs: true,
-                group: plan.group,
-                lasting: plan.lasting,
-            };
-            walk(&way, &mut fds.clone(), trace, |born| {
-                write_maps(plan.map, proc.as_ref(), born.pid).and_then(|()| beside(born.pid))
-            })
-        });
+    let way = |map: Option<&IdMap>, fds: &mut [RawFd], trace: &mut Trace| {
+        here(&plan.outer, fds, trace)?;
+        let proc = map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
+        let way = Walk {
+            steps: &plan.inner,
+            flags: plan.namespaces,
+            execs: true,
+            group: plan.group,
+            lasting: plan.lasting,
+        };
+        walk(&way, &mut fds.to_vec(), trace, |born| {
+            write_maps(map, proc.as_ref(), born.pid).and_then(|()| beside(born.pid))
+        })
+    };
+    let result = match &plan.map {
+        Some(map) if !plan.holder.is_empty() => held(plan, map, &mut fds, trace, |fds, trace| way(None, fds, trace)),
+        map => way(map.as_ref(), &mut fds, trace),
+    };
     if result.is_err() {
         Trees::numbers(&fds).map(sys::adopt).for_each(drop);
     }
@@ -72,13 +79,62 @@ pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<
 
 /// The birth of a container from what was asked and what was found out: the plan, and a second one if it turns out that
 /// the root is the initial ramfs, which cannot be pivoted away (until 7.0). Who is not on it need not look.
-pub fn birth(spec: &Spec, facts: &mut Facts, trace: &mut Trace, beside: &dyn Fn(u32) -> Result<()>) -> Result<Born> {
-    let born = spawn(&plan(spec, facts), trace, beside);
+///
+/// And where the kernel or a filesystem turns out not to have what a user namespace of root's needs, a second one without it,
+/// unless that is `required`: what was done until then was detached, or in a process that is gone.
+pub fn birth(
+    spec: &Spec,
+    facts: &mut Facts,
+    trace: &mut Trace,
+    beside: &dyn Fn(u32, &Facts) -> Result<()>,
+) -> Result<Born> {
+    let born = planned(spec, facts, trace, beside);
+    match born {
+        Err(e) if lacks_userns(facts, &e) => {
+            if spec.userns != Userns::Auto || spec.ids.is_some() {
+                let what = if spec.ids.is_some() { "--uidmap" } else { "--userns required" };
+                return Err(e.hint(Some(format_args!(
+                    "{what} cannot be had here (ctr doctor says what is missing): --userns auto goes on without where it must"
+                ))));
+            }
+            facts.fall_back(e.to_string().lines().next().unwrap_or_default());
+            if let Some(why) = &facts.fallback {
+                trace.note("userns", &format!("the host's ids instead: {why}"));
+            }
+            planned(spec, facts, trace, beside)
+        }
+        born => born,
+    }
+}
+
+/// Whether this is the kernel's or a filesystem's word that it has no such thing. Never for want of memory or descriptors, and not
+/// once the container's own files have a say.
+fn lacks_userns(facts: &Facts, e: &Error) -> bool {
+    const CANNOT: [i32; 7] =
+        [libc::EPERM, libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS, libc::EACCES, libc::EOVERFLOW, libc::ENODEV];
+    const WHERE: [&str; 9] =
+        ["holder", "maps", "namespaces", "root", "layer-dir", "host-mounts", "volumes", "overlay", "host-overlays"];
+    let errno = e.cause.raw_os_error().unwrap_or(0);
+    // The administrator's limit (/proc/sys/user/max_user_namespaces) may be 0.
+    let none_allowed = e.step == Some("holder") && errno == libc::ENOSPC;
+    matches!(facts.way, Way::Shifted { .. })
+        && e.step.is_some_and(|step| WHERE.contains(&step))
+        && (CANNOT.contains(&errno) || none_allowed)
+}
+
+/// The plan, and a second one for the initial ramfs.
+fn planned(
+    spec: &Spec,
+    facts: &mut Facts,
+    trace: &mut Trace,
+    beside: &dyn Fn(u32, &Facts) -> Result<()>,
+) -> Result<Born> {
+    let born = spawn(&plan(spec, facts), trace, |pid| beside(pid, facts));
     if born.as_ref().is_err_and(|e| e.step == Some("pivot") && e.cause.raw_os_error() == Some(libc::EINVAL)) {
         facts.on_ramfs = super::facts::on_ramfs()?;
         if facts.on_ramfs.is_some() {
             trace.note("again", "the root is the initial ramfs: the safe way round it");
-            return spawn(&plan(spec, facts), trace, beside);
+            return spawn(&plan(spec, facts), trace, |pid| beside(pid, facts));
         }
     }
     born
@@ -105,22 +161,68 @@ fn here(steps: &[Step], fds: &mut [RawFd], trace: &mut Trace) -> Result<()> {
     Ok(())
 }
 
-/// The steps that want a mount namespace which is thrown away afterwards. The process that does them shares our table of
-/// descriptors: the trees it makes are ours.
-fn aside(steps: &[Step], fds: &mut [RawFd], trace: &mut Trace) -> Result<()> {
-    if steps.is_empty() {
-        return Ok(());
+/// Does all the rest while a process holds the user namespace and what that owns, for a child that joins it when its root is built.
+/// The holder is told to end when the child has done so, or failed; it ends by itself if we do.
+fn held(
+    plan: &Plan,
+    map: &IdMap,
+    fds: &mut [RawFd],
+    trace: &mut Trace,
+    rest: impl FnOnce(&mut [RawFd], &mut Trace) -> Result<Born>,
+) -> Result<Born> {
+    let fault = Fault::wanted(&plan.holder);
+    let report = Report::new(plan.holder.len());
+    let mut orders = Orders { steps: &plan.holder, report: &report, fds: &mut [], watched: false, fault };
+    let mut stack = new_stack(HOLDERS_STACK);
+    let holder = clone3(plan.held, None, &mut stack, &mut orders, &report).map_err(|e| {
+        let advice = hint("clone", e.raw_os_error().unwrap_or(0));
+        let mut error = Error::new("make a user namespace", "clone3", e).hint(advice);
+        error.step = Some("holder");
+        error
+    })?;
+    let result = (|| {
+        let proc = procfs::open().doing("find /proc, to write id maps", "")?;
+        write_maps(Some(map), Some(&proc), holder.pid)?;
+        let userns =
+            crate::idmap::namespace_of(proc.as_fd(), holder.pid).doing("open a user namespace", "ns/user")?;
+        drop(proc);
+        for step in &plan.holder {
+            trace.note(step.name, step.why);
+            Fault::wanted(&plan.holder).kill_ourselves_after(step.name);
+        }
+        let slots = [(USERNS, userns.as_raw_fd()), (HOLDER, holder.pidfd.as_raw_fd())];
+        for (slot, fd) in slots {
+            if let Some(place) = fds.get_mut(slot) {
+                *place = fd;
+            }
+        }
+        let result = rest(fds, trace);
+        for (slot, _) in slots {
+            if let Some(place) = fds.get_mut(slot) {
+                *place = -1;
+            }
+        }
+        result
+    })();
+    report.parent_ready.store(1, Ordering::Release);
+    let _ = sys::futex_wake(&report.parent_ready);
+    // It has left our memory when it is dead: only then may its stack and its orders go.
+    let ended = sys::wait_pidfd(holder.pidfd.as_fd());
+    let errno = report.errno.load(Ordering::Acquire);
+    match (result, plan.holder.first()) {
+        // Who failed first is the cause: nobody can join who is gone.
+        (Err(_), Some(step)) if errno != 0 => Err(failed(step, 0, io::Error::from_raw_os_error(errno), None)),
+        (result, _) => result.and_then(|born| ended.map(|_| born).doing("wait for a process", "waitid")),
     }
-    let way = Walk { steps, flags: k::CLONE_NEWNS | k::CLONE_FILES, execs: false, group: None, lasting: false };
-    let born = walk(&way, fds, trace, |_| Ok(()))?;
-    sys::wait_pidfd(born.pidfd.as_fd()).doing("wait for a process", "waitid").map(drop)
 }
 
-fn write_maps(map: Option<IdMap>, proc: Option<&OwnedFd>, pid: u32) -> Result<()> {
+fn write_maps(map: Option<&IdMap>, proc: Option<&OwnedFd>, pid: u32) -> Result<()> {
     let (Some(map), Some(proc)) = (map, proc) else { return Ok(()) };
     map.write(proc.as_fd(), pid).map_err(|cause| {
         let advice = hint("maps", cause.raw_os_error().unwrap_or(0));
-        Error::new("write the container's id maps", "uid_map, gid_map", cause).hint(advice)
+        let mut error = Error::new("write the container's id maps", "uid_map, gid_map", cause).hint(advice);
+        error.step = Some("maps");
+        error
     })
 }
 
@@ -177,7 +279,7 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
         watched: trace.on() || cfg!(feature = "fault"),
         fault: Fault::wanted(way.steps),
     };
-    let mut stack = new_stack();
+    let mut stack = new_stack(STACK);
     let born = clone3(way.flags, way.group, &mut stack, &mut orders, &report).map_err(|e| {
         let advice = hint("clone", e.raw_os_error().unwrap_or(0));
         Error::new("make the container's namespaces", "clone3", e).hint(advice)
@@ -270,8 +372,8 @@ fn stop_wanted() -> bool {
 }
 
 /// Memory for a child's stack, not touched before the child does.
-fn new_stack() -> Box<[MaybeUninit<u128>]> {
-    Box::new_uninit_slice(STACK / size_of::<u128>())
+fn new_stack(size: usize) -> Box<[MaybeUninit<u128>]> {
+    Box::new_uninit_slice(size / size_of::<u128>())
 }
 
 /// The entry of the child: `orders` is what `clone3` below passed on.
@@ -355,13 +457,13 @@ pub fn companion(steps: Vec<Step>) -> io::Result<Born> {
     let report: &Report = Box::leak(Box::new(Report::new(steps.len())));
     let steps: &[Step] = steps.leak();
     let orders = Orders { steps, report, fds: &mut [], watched: false, fault: Fault::none() };
-    clone3(0, None, Box::leak(new_stack()), Box::leak(Box::new(orders)), report)
+    clone3(0, None, Box::leak(new_stack(STACK)), Box::leak(Box::new(orders)), report)
 }
 
 /// A user namespace with these ids, for shifting mounts: a process that only exists to own it, gone when this returns.
 ///
 /// `parent` is our own pidfd.
-pub fn user_namespace(map: IdMap, proc: BorrowedFd, parent: RawFd) -> Result<OwnedFd> {
+pub fn user_namespace(map: &IdMap, proc: BorrowedFd, parent: RawFd) -> Result<OwnedFd> {
     let steps = [super::step::step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(parent)])];
     let way = Walk { steps: &steps, flags: k::CLONE_NEWUSER, execs: false, group: None, lasting: false };
     let mut namespace = None;
@@ -376,7 +478,7 @@ pub fn user_namespace(map: IdMap, proc: BorrowedFd, parent: RawFd) -> Result<Own
 
 /// Does the steps in a process of its own with these namespaces, which then ends and takes all of it along: for
 /// `ctr doctor`, which tries instead of guessing. `map` is for `CLONE_NEWUSER`; the first step then awaits it.
-pub fn attempt(namespaces: u32, steps: &[Step], map: Option<IdMap>) -> Result<()> {
+pub fn attempt(namespaces: u32, steps: &[Step], map: Option<&IdMap>) -> Result<()> {
     let proc = map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
     let way = Walk { steps, flags: namespaces, execs: false, group: None, lasting: false };
     let born = walk(&way, &mut [-1; 4], &mut Trace::new(false), |born| write_maps(map, proc.as_ref(), born.pid))?;

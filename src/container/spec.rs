@@ -16,6 +16,7 @@ use super::security::Security;
 use super::sysctl::Sysctl;
 use crate::caps;
 use crate::error::{Error, Result};
+use crate::idmap::IdMap;
 
 /// What becomes `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +41,14 @@ pub enum Network {
 pub enum Userns {
     /// No: root inside is root outside, with fewer capabilities.
     Host,
-    /// Yes, with ids that nobody else has.
+    /// Yes, with ids that nobody else has, where kernel and filesystems can.
     Auto,
+    /// Yes, or there is no container.
+    Required,
 }
+
+/// What root gets who says nothing.
+pub const DEFAULT_USERNS: Userns = Userns::Host;
 
 /// A directory or file of the host, seen inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +126,8 @@ pub struct Spec {
     pub host_uts: bool,
     /// A user namespace or not.
     pub userns: Userns,
+    /// Its ids, if they are given by hand.
+    pub ids: Option<IdMap>,
     /// Lines for `/etc/hosts`.
     pub hosts: Vec<(String, IpAddr)>,
     /// Name servers instead of the host's.

@@ -124,6 +124,10 @@ pub enum Op {
     /// Wait until the parent (its pidfd) has written the id maps of our user namespace, and what else must be there
     /// before us.
     AwaitParent(RawFd),
+    /// These namespaces (`CLONE_NEW*`) of the process whose pidfd is in a slot become ours.
+    Enter(rootfs::Slot, u32),
+    /// New namespaces (`CLONE_NEW*`), whose owner is the user namespace that we are in.
+    Unshare(u32),
     /// This descriptor is closed, and the parent told that it is ([`LET_GO`]).
     LetGo(RawFd),
     /// Our root becomes that of our mount namespace, which is another one if ctr was started in a chroot. We are process
@@ -133,8 +137,10 @@ pub enum Op {
     Netlink(Vec<u8>),
     /// The host name of our UTS namespace.
     Hostname(String),
-    /// A kernel parameter of our namespaces, through the procfs in this slot or at `/proc`, where it has just been mounted.
-    Sysctl(Sysctl, Option<rootfs::Slot>),
+    /// Where kernel parameters are, into a slot: in the procfs in another slot, or at `/proc`, where it has just been mounted.
+    SysctlPlace(Option<rootfs::Slot>, rootfs::Slot),
+    /// A kernel parameter of our namespaces, in that place.
+    Sysctl(Sysctl, rootfs::Slot),
     /// A session keyring of our own.
     Keyring,
     /// A session of our own.
@@ -203,6 +209,11 @@ impl Op {
         match self {
             Op::Tree(op) => op.run(&mut context.trees),
             Op::AwaitParent(parent) => await_parent(context.parent_ready, *parent),
+            Op::Enter(holder, which) => {
+                let holder = context.trees.fds.get(*holder).copied().unwrap_or(-1);
+                sys::enter_namespaces(sys::borrow(holder.max(0)), *which)
+            }
+            Op::Unshare(which) => rootfs::sys::unshare(*which),
             Op::LetGo(fd) => {
                 sys::close_range(*fd, *fd as u32)?;
                 LET_GO.store(1, Ordering::Release);
@@ -211,14 +222,21 @@ impl Op {
             Op::NamespaceRoot { first } => sys::to_namespace_root(if *first { 1 } else { sys::pid() }),
             Op::Netlink(message) => netlink::transact(message),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
-            Op::Sysctl(sysctl, slot) => {
-                if let Some(tree) = slot.and_then(|slot| context.trees.fds.get(slot)) {
-                    return sysctl::set(sys::borrow(*tree), sysctl);
-                }
-                let proc = sys::openat(sys::CWD, c"/proc", k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW, 0)?;
-                let done = sysctl::set(proc.as_fd(), sysctl);
-                let _ = proc.into_raw_fd();
-                done
+            Op::SysctlPlace(proc, into) => {
+                let proc = if let Some(tree) = proc.and_then(|slot| context.trees.fds.get(slot)) {
+                    *tree
+                } else {
+                    let flags = k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW;
+                    sys::openat(sys::CWD, c"/proc", flags, 0)?.into_raw_fd()
+                };
+                let place = sysctl::place(sys::borrow(proc))?.into_raw_fd();
+                let slot = context.trees.fds.get_mut(*into).ok_or(io::Error::from_raw_os_error(libc::EBADF))?;
+                *slot = place;
+                Ok(())
+            }
+            Op::Sysctl(sysctl, place) => {
+                let place = context.trees.fds.get(*place).copied().unwrap_or(-1);
+                sysctl::set(sys::borrow(place.max(0)), sysctl)
             }
             Op::Keyring => match sys::new_session_keyring() {
                 // A kernel without keyrings has none to leave.
@@ -244,7 +262,8 @@ impl Op {
             Op::Capabilities(set) => match sys::capset(*set, *set, 0) {
                 // We are in a container ourselves, which lacks one of the usual: nobody can give what he does not have.
                 Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-                    let set = *set & sys::permitted()?;
+                    let ours = sys::permitted()?;
+                    let set = *set & (ours | !caps::DEFAULT);
                     sys::capset(set, set, 0)
                 }
                 done => done,
@@ -443,6 +462,20 @@ fn execute(program: &Program) -> io::Error {
     worst
 }
 
+/// `CLONE_NEW*` in words.
+pub fn namespaces(flags: u32) -> String {
+    let all = [
+        (k::CLONE_NEWUSER, "user"),
+        (k::CLONE_NEWNS, "mount"),
+        (k::CLONE_NEWPID, "pid"),
+        (k::CLONE_NEWUTS, "uts"),
+        (k::CLONE_NEWIPC, "ipc"),
+        (k::CLONE_NEWNET, "net"),
+        (k::CLONE_NEWCGROUP, "cgroup"),
+    ];
+    all.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+}
+
 fn words(strings: &Strings) -> String {
     strings.owned.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
@@ -452,10 +485,13 @@ impl fmt::Display for Op {
         match self {
             Op::Tree(op) => op.fmt(f),
             Op::AwaitParent(_) => write!(f, "wait for ctr"),
+            Op::Enter(_, which) => write!(f, "setns {}", namespaces(*which)),
+            Op::Unshare(which) => write!(f, "unshare {}", namespaces(*which)),
             Op::LetGo(fd) => write!(f, "close {fd}"),
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
             Op::Netlink(_) => write!(f, "ip link set lo up"),
             Op::Hostname(name) => write!(f, "hostname {name}"),
+            Op::SysctlPlace(..) => write!(f, "open /proc/sys"),
             Op::Sysctl(Sysctl { key, value, .. }, _) => write!(f, "sysctl -w {key}={}", value.to_string_lossy()),
             Op::Keyring => write!(f, "keyctl new_session"),
             Op::Session => write!(f, "setsid"),

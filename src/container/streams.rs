@@ -96,7 +96,7 @@ pub fn connect(wanted: Wanted, signals: OwnedFd, held: &mut Held) -> Result<(Con
         if !between {
             // So that /dev/stdout can be opened inside by who is not root. A nameless pipe is nobody's file; one with a
             // name, or any other file, is the caller's to give (CVE-2026-88265).
-            if uid != 0 && sys::fs_magic(caller).is_ok_and(|magic| magic == PIPEFS_MAGIC) {
+            if uid != 0 && kind == k::S_IFIFO && sys::fs_magic(caller).is_ok_and(|magic| magic == PIPEFS_MAGIC) {
                 let _ = sys::fchown(caller, uid, gid);
             }
             continue;

@@ -20,9 +20,10 @@ use linux_raw_sys::general as k;
 
 use super::control::{self, MOST, ask, tell};
 use super::facts::{self, Held};
+use super::ids::Lease;
 use super::journal;
 use super::log::{self, Stream};
-use super::plan::{Facts, Layer, Plan};
+use super::plan::{Facts, Layer, Plan, Way};
 use super::record::{Entry, Record, State};
 use super::spawn::{self, Born};
 use super::spec::{Care, Health, Restart, Spec};
@@ -321,6 +322,8 @@ struct Supervisor {
     synced: bool,
     /// It could not be written: when that is tried again.
     unsaved: Option<u64>,
+    /// The container's range of ids, until we end.
+    lease: Option<Lease>,
 }
 
 /// A process that has ended.
@@ -354,6 +357,7 @@ impl Supervisor {
             reported: false,
             synced: false,
             unsaved: None,
+            lease: None,
         }
     }
 
@@ -402,10 +406,11 @@ impl Supervisor {
         data.extend_from_slice(error.to_string().as_bytes());
         data.truncate(MOST);
         Group::open(self.job.record.id()).remove();
+        drop(self.lease.take());
         let _ = sys::unlink(sys::CWD, control::NAME, false);
         // What was written meanwhile is taken back: a container that never ran is what it was, and says why.
         let record = &mut self.job.record;
-        for key in ["pid", "ticks", "boot", "pid-namespace", "supervisor", "cgroup"] {
+        for key in ["pid", "ticks", "boot", "pid-namespace", "supervisor", "cgroup", "uids", "gids"] {
             record.unset(key);
         }
         record.set("exit", error.code.to_string());
@@ -554,6 +559,12 @@ impl Supervisor {
             self.signals = Some(sys::signalfd(set).doing("listen for signals", "signalfd")?);
         }
         facts::prepare(&self.job.spec, &mut facts, &mut held)?;
+        match &self.lease {
+            // It is started again, and has one.
+            Some(lease) if matches!(facts.way, Way::Shifted { .. }) => facts.way = Way::Shifted { map: lease.map() },
+            Some(_) => {}
+            None => self.lease = facts::lease(&self.job.spec, &mut facts)?,
+        }
         if self.job.spec.host_pid {
             sys::adopt_orphans().doing("become the parent of orphans", "prctl")?;
         }
@@ -600,8 +611,9 @@ impl Supervisor {
         }
         let written = std::cell::RefCell::new(record);
         let (entry, pidfile) = (&self.job.entry, &self.job.pidfile);
-        let beside = |pid: u32| {
+        let beside = |pid: u32, facts: &Facts| {
             let mut record = written.borrow_mut();
+            facts.remember(&mut record);
             record.set_process(pid).doing("learn what tells the container's process from others", pid)?;
             entry.save(&record)?;
             match pidfile {
@@ -1025,7 +1037,8 @@ impl Supervisor {
             let ops = vec![Op::Guard(parent.as_raw_fd()), Op::Signals, Op::Exec(program)];
             let plan = Plan {
                 outer: Vec::new(),
-                aside: Vec::new(),
+                holder: Vec::new(),
+                held: 0,
                 namespaces: 0,
                 inner: vec![step("fork", "a process for the check", vec![]), step("exec", "ctr exec", ops)],
                 slots: 0,
@@ -1139,6 +1152,7 @@ impl Supervisor {
             self.note("stop", &[]);
         }
         self.save();
+        drop(self.lease.take());
         // Nobody new comes in any more; who has come already is told.
         let _ = sys::unlink(sys::CWD, control::NAME, false);
         while self.listener.as_ref().is_some_and(|fd| {

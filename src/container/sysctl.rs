@@ -1,12 +1,12 @@
 //! `--sysctl`: the parts of `/proc/sys` that belong to a namespace of the container's own, and to nobody else.
 //!
 //! They are written by the container's process, before it is the user's program, through a descriptor of the procfs that it has
-//! just mounted: no path leads there that the image or a mount has a say in (CVE-2019-16884, CVE-2025-52881: a sysctl that went to
+//! mounted itself, taken before anything was mounted on that: no path leads there that the image or a mount has a say in (CVE-2019-16884, CVE-2025-52881: a sysctl that went to
 //! another file, `/proc/sysrq-trigger` say). On the way from that descriptor to the file there is no mount and no link.
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use linux_raw_sys::general as k;
 
@@ -18,7 +18,7 @@ use crate::{sys, words};
 pub struct Sysctl {
     /// Its name in its usual form, with dots (for people).
     pub key: String,
-    /// Its path below procfs, `sys/…`.
+    /// Its path below `/proc/sys`.
     pub path: CString,
     /// What is written, without a newline.
     pub value: CString,
@@ -111,16 +111,21 @@ pub fn parse(text: &str, has: impl Fn(Space) -> bool) -> Result<Sysctl> {
         }));
     }
     let c = |text: String| CString::new(text).map_err(|_| bad("it has a NUL byte in it"));
-    Ok(Sysctl { key: key.to_owned(), path: c(format!("sys/{path}"))?, value: c(value.to_owned())? })
+    Ok(Sysctl { key: key.to_owned(), path: c(path)?, value: c(value.to_owned())? })
 }
 
-/// Sets it, in the namespaces that we are in. `proc`: a directory that must be procfs's root. Async-signal-safe.
-pub fn set(proc: BorrowedFd, sysctl: &Sysctl) -> io::Result<()> {
-    if sysctl.path.to_bytes().strip_prefix(b"sys/") == Some(DOMAIN.as_bytes()) {
+/// `/proc/sys`, in what must be a procfs's root. What is mounted on it later is not on the way from here. Async-signal-safe.
+pub fn place(proc: BorrowedFd) -> io::Result<OwnedFd> {
+    open(proc, c"sys", k::O_PATH | k::O_DIRECTORY)
+}
+
+/// Sets it, in the namespaces that we are in, at its [`place`]. Async-signal-safe.
+pub fn set(place: BorrowedFd, sysctl: &Sysctl) -> io::Result<()> {
+    if sysctl.path.to_bytes() == DOMAIN.as_bytes() {
         // The file is for the first root alone, the call for whoever is root over the namespace.
         return sys::setdomainname(sysctl.value.to_bytes());
     }
-    let file = open(proc, &sysctl.path)?;
+    let file = open(place, &sysctl.path, k::O_WRONLY)?;
     let value = sysctl.value.to_bytes();
     let done = match sys::write(file.as_fd(), value) {
         Ok(n) if n == value.len() => Ok(()),
@@ -132,12 +137,12 @@ pub fn set(proc: BorrowedFd, sysctl: &Sysctl) -> io::Result<()> {
     sys::close_range(file, file as u32).and(done)
 }
 
-fn open(proc: BorrowedFd, path: &CStr) -> io::Result<std::os::fd::OwnedFd> {
-    if sys::fs_magic(proc)? != u64::from(k::PROC_SUPER_MAGIC) {
+fn open(dir: BorrowedFd, path: &CStr, flags: u32) -> io::Result<OwnedFd> {
+    if sys::fs_magic(dir)? != u64::from(k::PROC_SUPER_MAGIC) {
         return Err(io::Error::from_raw_os_error(libc::EXDEV));
     }
     let resolve = k::RESOLVE_BENEATH | k::RESOLVE_NO_XDEV | k::RESOLVE_NO_MAGICLINKS | k::RESOLVE_NO_SYMLINKS;
-    rootfs::sys::openat2(proc, path, k::O_WRONLY | k::O_NOFOLLOW, 0, resolve)
+    rootfs::sys::openat2(dir, path, flags | k::O_NOFOLLOW, 0, resolve)
 }
 
 #[cfg(test)]
@@ -150,12 +155,12 @@ mod tests {
 
     #[test]
     fn dots_and_slashes_as_sysctl_has_them() {
-        assert_eq!(path("net.ipv4.ip_forward=1"), "sys/net/ipv4/ip_forward");
-        assert_eq!(path("net/ipv4/ip_forward=1"), "sys/net/ipv4/ip_forward");
-        assert_eq!(path("net.ipv4.conf.eth0/1.forwarding=1"), "sys/net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(path("net/ipv4/conf/eth0.1/forwarding = 1"), "sys/net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(path("kernel.shm_rmid_forced=1"), "sys/kernel/shm_rmid_forced");
-        assert_eq!(path("fs.mqueue.msg_max=20"), "sys/fs/mqueue/msg_max");
+        assert_eq!(path("net.ipv4.ip_forward=1"), "net/ipv4/ip_forward");
+        assert_eq!(path("net/ipv4/ip_forward=1"), "net/ipv4/ip_forward");
+        assert_eq!(path("net.ipv4.conf.eth0/1.forwarding=1"), "net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(path("net/ipv4/conf/eth0.1/forwarding = 1"), "net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(path("kernel.shm_rmid_forced=1"), "kernel/shm_rmid_forced");
+        assert_eq!(path("fs.mqueue.msg_max=20"), "fs/mqueue/msg_max");
         let range = parse("net.ipv4.ip_local_port_range=1024 65000", |_| true).unwrap();
         assert_eq!(range.value.as_c_str(), c"1024 65000");
     }
