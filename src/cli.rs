@@ -364,6 +364,24 @@ pub struct Wait {}
 #[argh(subcommand, name = "top", help_triggers("--help"))]
 pub struct Top {}
 
+/// Show what containers use, again and again: with names, until all of those have ended
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "stats", help_triggers("--help"))]
+pub struct Stats {
+    /// those that do not run too
+    #[argh(switch, short = 'a')]
+    pub all: bool,
+    /// once
+    #[argh(switch)]
+    pub no_stream: bool,
+    /// nothing is cut short
+    #[argh(switch)]
+    pub no_trunc: bool,
+    /// table, json, or a template such as '{.Name} {.CPUPerc}'; what is not counted is --
+    #[argh(option, arg_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
 /// Freeze all processes of containers
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "pause", help_triggers("--help"))]
@@ -479,7 +497,7 @@ pub fn create_info() -> CommandInfoWithArgs {
 }
 
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 23] = [
+pub const VERBS: [Verb; 24] = [
     with_command("run", "ROOT COMMAND [ARG…]", Run::get_args_info),
     with_command("create", "ROOT COMMAND [ARG…]", create_info),
     verb("start", "CONTAINER…", Start::get_args_info),
@@ -494,6 +512,7 @@ pub const VERBS: [Verb; 23] = [
     verb("attach", "CONTAINER", Attach::get_args_info),
     verb("wait", "CONTAINER…", Wait::get_args_info),
     with_command("top", "CONTAINER [OPTION…]", Top::get_args_info),
+    verb("stats", "[CONTAINER…]", Stats::get_args_info),
     verb("pause", "CONTAINER…", Pause::get_args_info),
     verb("unpause", "CONTAINER…", Unpause::get_args_info),
     verb("rename", "CONTAINER NAME", Rename::get_args_info),

@@ -13,6 +13,7 @@ pub mod pause;
 pub mod ps;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod top;
 
 mod asked;
