@@ -301,7 +301,9 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
         add(option, value.as_ref());
     }
     for (option, texts) in [("--uidmap", &asked.uidmap), ("--gidmap", &asked.gidmap)] {
-        texts.iter().for_each(|text| add(option, Some(text)));
+        for text in texts {
+            add(option, Some(text));
+        }
     }
     for label in &asked.label {
         add("--label", Some(label));

@@ -39,8 +39,8 @@ impl Way {
         plain.options.push(format!("--cidfile={}", plain.place.join("cid").display()));
         plain.options.push(format!("--pidfile={}", plain.place.join("pid").display()));
         all.push(plain);
-        all.push(Way::new("userns", &["--userns=auto"]));
-        for (name, options) in [("rw", &["--rw"][..]), ("userns rw", &["--userns=auto", "--rw"])] {
+        all.push(Way::new("userns", &["--userns=required"]));
+        for (name, options) in [("rw", &["--rw"][..]), ("userns rw", &["--userns=required", "--rw"])] {
             let mut way = Way::new(name, options);
             let root = way.place.join("root");
             busybox_root(&root);
@@ -49,7 +49,7 @@ impl Way {
         }
         all.push(Way { tty: true, ..Way::new("tty", &["-it"]) });
         all.push(Way { root: "host".into(), ..Way::new("host", &[]) });
-        all.push(Way { root: "host".into(), ..Way::new("userns host", &["--userns=auto"]) });
+        all.push(Way { root: "host".into(), ..Way::new("userns host", &["--userns=required"]) });
         let mut alone = Way::new("rootless", &[]);
         let root = alone.place.join("root");
         busybox_root(&root);
