@@ -78,11 +78,10 @@ pub struct Run {
     /// host: use the host's name
     #[argh(option, arg_name = "host")]
     pub uts: Option<String>,
-    /// auto: ids of its own, root inside is nobody outside, where kernel and filesystems can; required: or there is no
-    /// container; host: the host's ids (root's default)
+    /// auto: ids of its own where that can be; required: or none; host: the host's (root's default)
     #[argh(option, arg_name = "auto|required|host")]
     pub userns: Option<String>,
-    /// ids of its own by hand: those from INSIDE on are those from OUTSIDE on; groups too, without --gidmap
+    /// its own ids by hand; those of groups too, without --gidmap
     #[argh(option, arg_name = "INSIDE:OUTSIDE:COUNT")]
     pub uidmap: Vec<String>,
     /// the same for groups
