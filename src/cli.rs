@@ -78,11 +78,10 @@ pub struct Run {
     /// host: use the host's name
     #[argh(option, arg_name = "host")]
     pub uts: Option<String>,
-    /// auto: ids of its own, root inside is nobody outside, where kernel and filesystems can; required: or there is no
-    /// container; host: the host's ids (root's default)
+    /// auto: ids of its own where that can be; required: or none; host: the host's (root's default)
     #[argh(option, arg_name = "auto|required|host")]
     pub userns: Option<String>,
-    /// ids of its own by hand: those from INSIDE on are those from OUTSIDE on; groups too, without --gidmap
+    /// its own ids by hand; those of groups too, without --gidmap
     #[argh(option, arg_name = "INSIDE:OUTSIDE:COUNT")]
     pub uidmap: Vec<String>,
     /// the same for groups
@@ -367,6 +366,24 @@ pub struct Wait {}
 #[argh(subcommand, name = "top", help_triggers("--help"))]
 pub struct Top {}
 
+/// Show what containers use, again and again: with names, until all of those have ended
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "stats", help_triggers("--help"))]
+pub struct Stats {
+    /// those that do not run too
+    #[argh(switch, short = 'a')]
+    pub all: bool,
+    /// once
+    #[argh(switch)]
+    pub no_stream: bool,
+    /// nothing is cut short
+    #[argh(switch)]
+    pub no_trunc: bool,
+    /// table, json, or a template such as '{.Name} {.CPUPerc}'; what is not counted is --
+    #[argh(option, arg_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
 /// Freeze all processes of containers
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "pause", help_triggers("--help"))]
@@ -512,6 +529,7 @@ pub const VERBS: [Verb; 24] = [
     verb("attach", "CONTAINER", Attach::get_args_info),
     verb("wait", "CONTAINER…", Wait::get_args_info),
     with_command("top", "CONTAINER [OPTION…]", Top::get_args_info),
+    verb("stats", "[CONTAINER…]", Stats::get_args_info),
     verb("pause", "CONTAINER…", Pause::get_args_info),
     verb("unpause", "CONTAINER…", Unpause::get_args_info),
     verb("rename", "CONTAINER NAME", Rename::get_args_info),

@@ -132,8 +132,8 @@ pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
         ("overlay", libc::EPERM) => "an overlay in a user namespace needs Linux 5.11: run as root, or use --rw",
         ("root" | "volumes", libc::EPERM) => "run as root: only root can take a copy of a mount",
         ("root" | "volumes", libc::EINVAL) => {
-            "with --userns auto its filesystem may not know id-mapped mounts (ctr doctor): use --userns host; without \
-             root, choose a directory without mounts in it"
+            "its filesystem, or one mounted in it, may not know id-mapped mounts (ctr doctor): use --userns host; \
+             without root, choose a directory without mounts in it"
         }
         ("root" | "volumes" | "host-mounts", libc::ENOSYS) => {
             "this kernel or filesystem has no id-mapped mounts (ctr doctor): use --userns host"

@@ -131,6 +131,7 @@ fn run(words: &[OsString]) -> Result<u8> {
         Some("prune") => cmd::ps::prune,
         Some("inspect") => cmd::inspect::inspect,
         Some("info") => cmd::inspect::info,
+        Some("stats") => cmd::stats::stats,
         Some("top") => cmd::top::top,
         Some("logs") => cmd::logs::logs,
         Some("cp") => cmd::cp::cp,

@@ -8,6 +8,8 @@
 //!
 //! See Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel.
 
+pub mod stat;
+
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;

@@ -115,6 +115,7 @@ fn describe(found: &Found, size: bool) -> Value {
         ("Supervisor", supervisor),
         ("DroppedLogBytes", number("dropped")),
         ("HostConfig", host_config(found)),
+        ("Userns", userns(found)),
         ("Mounts", mounts(found)),
         ("Config", config(found)),
         ("NetworkSettings", Value::map([("Ports", Value::Map(Vec::new()))])),
@@ -123,6 +124,25 @@ fn describe(found: &Found, size: bool) -> Value {
         entries.push(("SizeRw", super::ps::written(found).into()));
     }
     named(entries)
+}
+
+/// What root gets who says nothing; an ordinary user has no choice.
+fn usual_userns() -> &'static str {
+    if sys::euid() == 0 && spec::DEFAULT_USERNS == spec::Userns::Host { "host" } else { "auto" }
+}
+
+/// Which ids it has, or had when it ran last; and why they are the host's, if they were not to be.
+fn userns(found: &Found) -> Value {
+    let ranges = |key: &str| {
+        let ranges = found.record.get(key).unwrap_or_default().split(',').filter(|range| !range.is_empty());
+        Value::List(ranges.map(Value::from).collect())
+    };
+    Value::map([
+        ("Own", found.record.get("uids").is_some().into()),
+        ("UidMap", ranges("uids")),
+        ("GidMap", ranges("gids")),
+        ("Fallback", found.record.get("userns-fallback").unwrap_or_default().into()),
+    ])
 }
 
 fn log_path(found: &Found) -> String {
@@ -163,7 +183,7 @@ fn host_config(found: &Found) -> Value {
         ("PidMode", text("--pid", "")),
         ("IpcMode", text("--ipc", "private")),
         ("UTSMode", text("--uts", "")),
-        ("UsernsMode", text("--userns", if sys::euid() == 0 { "host" } else { "auto" })),
+        ("UsernsMode", text("--userns", usual_userns())),
         ("Privileged", has("--privileged")),
         ("CapAdd", cap_add.into()),
         ("CapDrop", cap_drop.into()),

@@ -14,6 +14,7 @@ pub mod pause;
 pub mod ps;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod top;
 
 mod asked;

@@ -347,11 +347,12 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
     let shifted = facts.way.shift().is_some();
     let copy = |from: &Path, into: Slot, recursive: bool, rules: Rules| {
         let from = c(from);
-        vec![tree(if shifted {
+        let op = if shifted {
             Tree::Shifted { from, recursive, rules, into, userns: USERNS }
         } else {
             Tree::Tree { from, recursive, rules, into }
-        })]
+        };
+        vec![tree(op)]
     };
     let (from, why) = match &spec.root {
         Root::Host => (Path::new("/"), "the machine's own root, to look at"),
@@ -880,6 +881,11 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         // power somebody gets in here (mount_namespaces(7)).
         let mut ops = vec![Op::Enter(HOLDER, k::CLONE_NEWUSER), Op::Become { groups: None, ids: Some((0, 0)) }];
         ops.extend([Op::Unshare(k::CLONE_NEWNS | k::CLONE_NEWCGROUP), Op::Keyring]);
+        let null = facts.stdio.map(|stdio| stdio == Stdio::Null);
+        ops.extend(match facts.terminal {
+            Some(_) => Some(Op::Reopen(c"/dev/pts/0".into(), [true; 3])),
+            None => null.contains(&true).then(|| Op::Reopen(c"/dev/null".into(), null)),
+        });
         inner.push(step("userns", "root inside is nobody outside from here on", ops));
         inner.extend(sysctls(spec));
     }

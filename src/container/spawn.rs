@@ -11,7 +11,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -93,11 +93,14 @@ pub fn birth(
         Err(e) if lacks_userns(facts, &e) => {
             if spec.userns != Userns::Auto || spec.ids.is_some() {
                 let what = if spec.ids.is_some() { "--uidmap" } else { "--userns required" };
-                return Err(e.hint(Some(format_args!(
-                    "{what} cannot be had here (ctr doctor says what is missing): --userns auto goes on without where it must"
-                ))));
+                let mut e = e;
+                e.hint = Some(format!(
+                    "{what} cannot be had with this kernel, these filesystems or these privileges (ctr doctor tells): --userns auto"
+                ));
+                return Err(e);
             }
-            facts.fall_back(e.to_string().lines().next().unwrap_or_default());
+            let at = if e.at.is_empty() { String::new() } else { format!(" ({})", e.at) };
+            facts.fall_back(&format!("cannot {}{at}: {}", e.doing, e.cause));
             if let Some(why) = &facts.fallback {
                 trace.note("userns", &format!("the host's ids instead: {why}"));
             }
@@ -185,7 +188,6 @@ fn held(
         write_maps(Some(map), Some(&proc), holder.pid)?;
         let userns =
             crate::idmap::namespace_of(proc.as_fd(), holder.pid).doing("open a user namespace", "ns/user")?;
-        drop(proc);
         for step in &plan.holder {
             trace.note(step.name, step.why);
             Fault::wanted(&plan.holder).kill_ourselves_after(step.name);
@@ -197,6 +199,10 @@ fn held(
             }
         }
         let result = rest(fds, trace);
+        if !plan.lasting {
+            // We live no longer than the container, and the kernel closes them faster than we could.
+            let _ = (proc.into_raw_fd(), userns.into_raw_fd());
+        }
         for (slot, _) in slots {
             if let Some(place) = fds.get_mut(slot) {
                 *place = -1;
@@ -209,6 +215,9 @@ fn held(
     // It has left our memory when it is dead: only then may its stack and its orders go.
     let ended = sys::wait_pidfd(holder.pidfd.as_fd());
     let errno = report.errno.load(Ordering::Acquire);
+    if !plan.lasting {
+        let _ = holder.pidfd.into_raw_fd();
+    }
     match (result, plan.holder.first()) {
         // Who failed first is the cause: nobody can join who is gone.
         (Err(_), Some(step)) if errno != 0 => Err(failed(step, 0, io::Error::from_raw_os_error(errno), None)),

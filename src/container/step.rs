@@ -155,6 +155,9 @@ pub enum Op {
     StdioIn([Stdio; 3]),
     /// The three standard descriptors; the path of `/dev/null`.
     Stdio(CString, [Stdio; 3]),
+    /// Those of the three that lead to the file at this path lead to it through the mounts of our new mount namespace: who looks where
+    /// they lead (`/proc/self/fd`, ttyname(3)) shall find it. Another file there (a volume's) changes nothing.
+    Reopen(CString, [bool; 3]),
     /// A resource limit.
     Limit(Limit),
     /// The capabilities that no program below us can ever have again: all but these.
@@ -248,6 +251,7 @@ impl Op {
             Op::TerminalIn { parent, size, owner } => terminal_in(*parent, size.as_ref(), *owner),
             Op::StdioIn(three) => stdio_in(*three),
             Op::Stdio(dev, three) => stdio(dev, *three),
+            Op::Reopen(path, which) => reopen(path, *which),
             Op::Limit(limit) => sys::set_limit(limit.resource, limit.soft, limit.hard),
             Op::Bounding(keep) => bounding(*keep),
             Op::Become { groups, ids } => {
@@ -408,6 +412,20 @@ fn stdio(dev: &CStr, three: [Stdio; 3]) -> io::Result<()> {
     Ok(())
 }
 
+fn reopen(path: &CStr, which: [bool; 3]) -> io::Result<()> {
+    let Ok(file) = sys::openat(sys::CWD, path, k::O_RDWR | k::O_NOCTTY | k::O_NOFOLLOW, 0) else { return Ok(()) };
+    let mut same = None;
+    for (number, _) in (0..).zip(which).filter(|(_, wanted)| *wanted) {
+        let old = sys::borrow(number);
+        if *same.get_or_insert(sys::same_file(file.as_fd(), old)?) {
+            sys::dup_to(file.as_fd(), number)?;
+        }
+    }
+    // Close-on-exec does it, at no cost.
+    let _ = file.into_raw_fd();
+    Ok(())
+}
+
 fn bounding(keep: u64) -> io::Result<()> {
     for capability in (0..64).filter(|c| keep & caps::bit(*c) == 0) {
         match sys::drop_bounding(capability) {
@@ -505,6 +523,7 @@ impl fmt::Display for Op {
                 });
                 write!(f, "stdin {}, stdout {}, stderr {}", names[0], names[1], names[2])
             }
+            Op::Reopen(path, _) => write!(f, "open {} again", path.to_string_lossy()),
             Op::Limit(limit) => write!(f, "prlimit {} {}:{}", limit.resource, limit.soft, limit.hard),
             Op::Bounding(keep) => write!(f, "capsh --drop=all but {}", caps::list(*keep)),
             Op::Become { groups, ids } => {

@@ -39,8 +39,8 @@ impl Way {
         plain.options.push(format!("--cidfile={}", plain.place.join("cid").display()));
         plain.options.push(format!("--pidfile={}", plain.place.join("pid").display()));
         all.push(plain);
-        all.push(Way::new("userns", &["--userns=auto"]));
-        for (name, options) in [("rw", &["--rw"][..]), ("userns rw", &["--userns=auto", "--rw"])] {
+        all.push(Way::new("userns", &["--userns=required"]));
+        for (name, options) in [("rw", &["--rw"][..]), ("userns rw", &["--userns=required", "--rw"])] {
             let mut way = Way::new(name, options);
             let root = way.place.join("root");
             busybox_root(&root);
@@ -49,12 +49,12 @@ impl Way {
         }
         let own = ["--device=/dev/zero:/dev/of/mine", "--sysctl=net.ipv4.ip_forward=1"];
         all.push(Way::new("own", &[&own[..], &["--cap-add=NET_ADMIN", "--cap-drop=KILL", "--group-add=7"]].concat()));
-        all.push(Way::new("userns own", &[&own[..], &["--userns=auto"]].concat()));
+        all.push(Way::new("userns own", &[&own[..], &["--userns=required"]].concat()));
         all.push(Way::new("privileged", &["--privileged"]));
-        all.push(Way::new("userns privileged", &["--privileged", "--userns=auto"]));
+        all.push(Way::new("userns privileged", &["--privileged", "--userns=required"]));
         all.push(Way { tty: true, ..Way::new("tty", &["-it"]) });
         all.push(Way { root: "host".into(), ..Way::new("host", &[]) });
-        all.push(Way { root: "host".into(), ..Way::new("userns host", &["--userns=auto"]) });
+        all.push(Way { root: "host".into(), ..Way::new("userns host", &["--userns=required"]) });
         let mut alone = Way::new("rootless", &own);
         let root = alone.place.join("root");
         busybox_root(&root);

@@ -23,6 +23,7 @@ mod records;
 mod reliability;
 mod rootless;
 mod signals;
+mod stats;
 mod support;
 mod sysctl;
 mod terminal;
