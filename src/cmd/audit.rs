@@ -90,7 +90,8 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
             .volumes
             .iter()
             .map(|volume| Bind {
-                from: volume.from.clone(),
+                // As the kernel shows it: without links.
+                from: std::fs::canonicalize(&volume.from).unwrap_or_else(|_| volume.from.clone()),
                 to: volume.to.as_path().to_owned(),
                 read_only: volume.read_only,
                 follows: volume.slave,
