@@ -91,6 +91,8 @@ pub struct Asked {
     pub shared: BTreeSet<&'static str>,
     /// Ids.
     pub ids: Ids,
+    /// Somebody chose the maps himself.
+    pub maps_by_hand: bool,
     /// The most capabilities that any process may have.
     pub caps: u64,
     /// Set-user-id programs may work.
@@ -138,6 +140,7 @@ impl Default for Asked {
             privileged: false,
             shared: BTreeSet::new(),
             ids: Ids::default(),
+            maps_by_hand: false,
             caps: caps::DEFAULT,
             new_privileges: false,
             filter: None,
@@ -489,7 +492,7 @@ fn maps(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         return judged(Verdict::Good, "none: ids are the host's", "");
     }
     let root = |map: &[super::parse::Mapped]| map.iter().any(|part| part.outside == 0);
-    match (root(users) || root(groups), asked.ids == Ids::Own) {
+    match (root(users) || root(groups), asked.ids == Ids::Own && !asked.maps_by_hand) {
         (false, _) => good(found),
         (true, own) => judged(
             if own { Verdict::Breach } else { Verdict::Weak },
