@@ -91,6 +91,8 @@ pub struct Asked {
     pub shared: BTreeSet<&'static str>,
     /// Ids.
     pub ids: Ids,
+    /// Somebody chose the maps himself.
+    pub maps_by_hand: bool,
     /// The most capabilities that any process may have.
     pub caps: u64,
     /// Set-user-id programs may work.
@@ -138,6 +140,7 @@ impl Default for Asked {
             privileged: false,
             shared: BTreeSet::new(),
             ids: Ids::default(),
+            maps_by_hand: false,
             caps: caps::DEFAULT,
             new_privileges: false,
             filter: None,
@@ -489,7 +492,7 @@ fn maps(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         return judged(Verdict::Good, "none: ids are the host's", "");
     }
     let root = |map: &[super::parse::Mapped]| map.iter().any(|part| part.outside == 0);
-    match (root(users) || root(groups), asked.ids == Ids::Own) {
+    match (root(users) || root(groups), asked.ids == Ids::Own && !asked.maps_by_hand) {
         (false, _) => good(found),
         (true, own) => judged(
             if own { Verdict::Breach } else { Verdict::Weak },
@@ -695,16 +698,23 @@ const OF_THE_KERNEL: [&str; 16] = [
     "configfs", "efivarfs", "pstore", "binfmt_misc", "fusectl", "hugetlbfs",
 ];
 
-/// Where a mount of the container leads on the host: the path there of what is mounted, if its filesystem is mounted there as well.
-fn on_host(facts: &Facts, mount: &Mount) -> Option<PathBuf> {
-    if OF_THE_KERNEL.contains(&mount.fs.as_str()) {
-        return None;
+/// Where a mount of the container leads on the host: the paths there of what is mounted, the one with the least of a detour first; none if
+/// its filesystem is not mounted there.
+fn on_host(facts: &Facts, mount: &Mount) -> Vec<PathBuf> {
+    // A /proc of one's own comes from nowhere; one that the host has mounted as well is the host's.
+    let own_proc = mount.fs == "proc" && is_shared(facts, &facts.main, "pid") != Ok(Some(false));
+    if own_proc || (mount.fs != "proc" && OF_THE_KERNEL.contains(&mount.fs.as_str())) {
+        return Vec::new();
     }
-    let same = |other: &&Mount| other.device == mount.device && mount.root.starts_with(&other.root);
-    // The place with the longest part of the way is the least of a detour.
-    let best = facts.machine.mounts.iter().filter(same).max_by_key(|other| other.root.components().count())?;
-    let below = mount.root.strip_prefix(&best.root).ok()?;
-    Some(if below.as_os_str().is_empty() { best.at.clone() } else { best.at.join(below) })
+    let mut from: Vec<&Mount> = (facts.machine.mounts.iter())
+        .filter(|other| other.device == mount.device && mount.root.starts_with(&other.root))
+        .collect();
+    from.sort_by_key(|other| std::cmp::Reverse(other.root.components().count()));
+    let path = |other: &&Mount| {
+        let below = mount.root.strip_prefix(&other.root).ok()?;
+        Some(if below.as_os_str().is_empty() { other.at.clone() } else { other.at.join(below) })
+    };
+    from.iter().filter_map(path).collect()
 }
 
 fn root(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
@@ -725,7 +735,7 @@ fn root(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
             format!("{what}{}", if read_only { ", read-only" } else { "" })
         }
     };
-    let from = on_host(facts, top);
+    let from = on_host(facts, top).into_iter().next();
     if from.as_deref() == Some(Path::new("/")) {
         return judged(Verdict::Breach, format!("the host's own /, {state}"), should);
     }
@@ -804,39 +814,26 @@ fn host_paths(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         if how == Verdict::Breach { list.insert(0, text) } else { list.push(text) }
     };
     for mount in mounts.iter().filter(|mount| mount.at != Path::new("/") && !is_node(mount)) {
-        // Its own fresh /proc and its like come from nowhere; a proc that the host sees as well is the host's.
-        let from = match on_host(facts, mount) {
-            Some(path) => path,
-            None if mount.fs == "proc" => {
-                let Some(host) =
-                    facts.machine.mounts.iter().find(|other| other.fs == "proc" && other.device == mount.device)
-                else {
-                    continue;
-                };
-                if matches!(is_shared(facts, &facts.main, "pid"), Ok(Some(true))) {
-                    continue;
-                }
-                host.at.clone()
-            }
-            None => continue,
-        };
+        let shared_memory = asked.shared.contains("ipc");
+        let all = on_host(facts, mount);
+        let Some(from) = all.first() else { continue };
         let writable = !is_read_only(mount);
-        let text = format!("{} at {}{}", from.display(), mount.at.display(), if writable { "" } else { " (ro)" });
-        let wanted = asked.binds.iter().find(|bind| {
-            let below = mount.at.strip_prefix(clean(&bind.to)).ok();
-            below.is_some_and(|below| {
-                from == clean(&bind.from.join(below))
-                    || !below.as_os_str().is_empty()
-                    || facts.machine.mounts.is_empty()
-            }) || clean(&bind.to) == mount.at
-        });
-        let how = match wanted {
-            Some(bind) if bind.read_only && writable => Verdict::Breach,
-            Some(_) if is_daemon(&from) || (is_dangerous(&from) && writable) => Verdict::Weak,
-            None if asked.recorded && asked.host_root => Verdict::Good,
-            None if asked.recorded => Verdict::Breach,
-            None if is_daemon(&from) || (is_dangerous(&from) && writable) => Verdict::Breach,
-            None if is_dangerous(&from) || (writable && is_hosts_root(facts)) => Verdict::Weak,
+        let mut text = format!("{} at {}{}", from.display(), mount.at.display(), if writable { "" } else { " (ro)" });
+        // Whatever is mounted below a volume on the host comes along with it.
+        let source = |bind: &Bind| Some(clean(&bind.from.join(mount.at.strip_prefix(clean(&bind.to)).ok()?)));
+        let same = asked.binds.iter().find(|bind| source(bind).is_some_and(|path| all.contains(&path)));
+        let instead = asked.binds.iter().find(|bind| clean(&bind.to) == mount.at);
+        let how = match (same, instead) {
+            (Some(bind), _) if bind.read_only && writable => Verdict::Breach,
+            (Some(_), _) if is_daemon(from) || (is_dangerous(from) && writable) => Verdict::Weak,
+            // Its source may have another name by now.
+            (None, Some(bind)) => {
+                let _ = write!(text, " instead of {}", bind.from.display());
+                if bind.read_only && writable { Verdict::Breach } else { Verdict::Weak }
+            }
+            (None, None) if asked.host_root || (shared_memory && mount.at == Path::new("/dev/shm")) => Verdict::Good,
+            (None, None) if asked.recorded || is_daemon(from) || (is_dangerous(from) && writable) => Verdict::Breach,
+            (None, None) if is_dangerous(from) || (writable && is_hosts_root(facts)) => Verdict::Weak,
             _ => Verdict::Good,
         };
         note(how, text);
@@ -934,17 +931,12 @@ fn kernel_files(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
     // A single node of a devtmpfs is a device: another rule's.
     let is_node =
         |mount: &Mount| facts.devices.as_ref().is_ok_and(|all| all.iter().any(|device| device.path == mount.at));
-    let covered = |mount: &Mount| {
-        let above =
-            |other: &&Mount| other.id > mount.id && mount.at.starts_with(&other.at) && other.parent == mount.parent;
-        mounts.iter().any(|other| above(&other))
-    };
     let deep = |mount: &&Mount| {
         let cgroup = mount.fs == "cgroup" || mount.fs == "cgroup2";
         (DEEP.contains(&mount.fs.as_str()) && !is_node(mount)) || (cgroup && !is_read_only(mount))
     };
     let (mut verdict, mut list) = (Verdict::Good, Vec::new());
-    for mount in mounts.iter().filter(deep).filter(|mount| !covered(mount)) {
+    for mount in mounts.iter().filter(deep) {
         let writable = !is_read_only(mount);
         let how = match mount.fs.as_str() {
             // With a cgroup namespace and v2 it is its own part alone, and there is no release_agent.
@@ -1217,9 +1209,9 @@ fn group(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
 // ---- leaks
 
 /// A descriptor that leads to something of the host: on a mount that we have, and the container has not.
-fn leads_out(facts: &Facts, inside: &BTreeSet<u32>, descriptor: &Descriptor) -> bool {
+fn leads_out(facts: &Facts, descriptor: &Descriptor) -> bool {
     let Some(mount) = descriptor.mount else { return false };
-    !inside.contains(&mount) && facts.machine.mounts.iter().any(|other| other.id == mount)
+    !facts.mount_ids.contains(&mount) && facts.machine.mounts.iter().any(|other| other.id == mount)
 }
 
 fn is_standard(name: &str) -> bool {
@@ -1227,14 +1219,12 @@ fn is_standard(name: &str) -> bool {
 }
 
 fn descriptors(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
-    let mounts = match &facts.mounts {
-        Ok(mounts) => mounts,
-        Err(why) => return unseen(why),
-    };
+    if let Err(why) = &facts.mounts {
+        return unseen(why);
+    }
     if is_shared(facts, &facts.main, "mnt") == Ok(Some(true)) {
         return judged(Verdict::Breach, "its files are the host's", "");
     }
-    let inside: BTreeSet<u32> = mounts.iter().map(|mount| mount.id).collect();
     let (mut verdict, mut list, mut given, mut count) = (Verdict::Good, Vec::new(), Vec::new(), 0usize);
     let mut blind = None;
     for process in facts.processes() {
@@ -1249,8 +1239,8 @@ fn descriptors(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
             count += 1;
             let directory = descriptor.kind == Some(k::S_IFDIR);
             // A directory on a mount that is nowhere: what was unmounted under it, or another namespace's.
-            let nowhere = directory && descriptor.mount.is_some_and(|mount| !inside.contains(&mount));
-            let out = leads_out(facts, &inside, descriptor);
+            let nowhere = directory && descriptor.mount.is_some_and(|mount| !facts.mount_ids.contains(&mount));
+            let out = leads_out(facts, descriptor);
             let how = match (directory, out) {
                 (true, true) => Verdict::Breach,
                 (true, false) if nowhere => Verdict::Weak,
@@ -1419,4 +1409,199 @@ fn attack_surface(facts: &Facts, _: &Asked, _: &'static str) -> Judged {
         return good(format!("{}; behind a filter here", some(&open)));
     }
     none_of(&open, "none", Verdict::Weak, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::look::{Machine, Namespaces};
+    use super::super::parse::Mapped;
+    use super::*;
+
+    fn process(pid: u32) -> Process {
+        let thread = Thread {
+            name: "x".into(),
+            state: 'S',
+            caps: [0, caps::DEFAULT, caps::DEFAULT, caps::DEFAULT, 0],
+            no_new_privs: Some(true),
+            seccomp: Some(2),
+            filters: Some(1),
+            ..Thread::default()
+        };
+        Process {
+            pid,
+            threads: Ok(vec![thread]),
+            namespaces: Namespaces::new(),
+            label: Ok(String::new()),
+            descriptors: Ok(Vec::new()),
+        }
+    }
+
+    fn facts() -> Facts {
+        let text = b"10 1 0:50 / / rw,nodev - overlay overlay rw\n\
+            11 10 0:51 / /proc rw,nodev - proc proc rw\n\
+            12 10 0:52 / /dev rw,nodev - tmpfs tmpfs rw\n";
+        let host = b"27 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n30 27 0:23 / /run rw - tmpfs tmpfs rw\n";
+        let mounts = rootfs::mounts::parse(text);
+        Facts {
+            main: process(7),
+            others: Vec::new(),
+            too_many: false,
+            visitors: Vec::new(),
+            users: Ok(vec![Mapped { inside: 0, outside: 0, count: u32::MAX }]),
+            groups: Ok(vec![Mapped { inside: 0, outside: 0, count: u32::MAX }]),
+            mount_ids: mounts.iter().map(|mount| mount.id).collect(),
+            mounts: Ok(mounts),
+            covers: Ok([("proc/kcore", Cover::Hidden), ("proc/sys", Cover::ReadOnly)].into_iter().collect()),
+            devices: Ok(Vec::new()),
+            single: BTreeSet::new(),
+            limits: Ok(super::super::limits::look(&[], &[])),
+            resources: Ok(vec![Some((1024, 4096)); 16]),
+            sockets: Ok(Vec::new()),
+            environment: Ok(vec!["PATH".into()]),
+            machine: Machine { mounts: rootfs::mounts::parse(host), ..Machine::default() },
+        }
+    }
+
+    fn recorded() -> Asked {
+        Asked { recorded: true, filter: Some(true), ..Asked::default() }
+    }
+
+    #[track_caller]
+    fn verdict(facts: &Facts, asked: &Asked, name: &str) -> Verdict {
+        judge(facts, asked).into_iter().find(|finding| finding.name == name).unwrap().verdict
+    }
+
+    fn mount(facts: &mut Facts, line: &str) {
+        facts.mounts.as_mut().unwrap().extend(rootfs::mounts::parse(line.as_bytes()));
+    }
+
+    #[test]
+    fn every_rule_has_a_name_and_says_why() {
+        let names: BTreeSet<_> = RULES.iter().map(|rule| (rule.group, rule.name)).collect();
+        assert_eq!(names.len(), RULES.len());
+        assert!(RULES.iter().all(|rule| rule.why.len() > 20 && !rule.name.is_empty()));
+        let groups: Vec<_> = RULES.iter().map(|rule| rule.group).collect();
+        let mut once = groups.clone();
+        once.dedup();
+        assert_eq!(once.len(), once.iter().collect::<BTreeSet<_>>().len(), "each group in one piece");
+    }
+
+    #[test]
+    fn a_confined_one_has_no_breach() {
+        let bad: Vec<_> = judge(&facts(), &recorded()).into_iter().filter(|f| f.verdict == Verdict::Breach).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
+    }
+
+    #[test]
+    fn more_than_was_asked_for_is_a_breach() {
+        type Change = fn(&mut Facts);
+        let changes: [(&str, Change); 14] = [
+            ("capabilities", |f| f.main.threads.as_mut().unwrap()[0].caps[2] = caps::all()),
+            ("capabilities", |f| {
+                f.others.push(process(8));
+                f.others[0].threads.as_mut().unwrap()[0].caps[3] |= 1 << 21;
+            }),
+            ("inheritable", |f| f.main.threads.as_mut().unwrap()[0].caps[0] = 1),
+            ("no_new_privs", |f| f.main.threads.as_mut().unwrap()[0].no_new_privs = Some(false)),
+            ("seccomp", |f| f.main.threads.as_mut().unwrap()[0].seccomp = Some(0)),
+            ("hidden", |f| f.covers.as_mut().unwrap().extend([("proc/kcore", Cover::ReadOnly)])),
+            ("read-only", |f| f.covers.as_mut().unwrap().extend([("proc/sys", Cover::Writable)])),
+            ("host paths", |f| mount(f, "20 10 254:0 /etc /x rw,nodev - ext4 /dev/vda rw\n")),
+            ("host paths", |f| mount(f, "20 10 0:23 /docker.sock /x ro,nodev - tmpfs tmpfs rw\n")),
+            ("propagation", |f| mount(f, "20 10 254:0 /srv /x rw,nodev shared:1 - ext4 /dev/vda rw\n")),
+            ("root", |f| mount(f, "20 10 254:0 / / rw,nodev - ext4 /dev/vda rw\n")),
+            ("nodes", |f| {
+                f.devices = Ok(vec![Device { path: "/dev/sda".into(), block: true, number: (8, 0) }]);
+            }),
+            ("descriptors", |f| {
+                f.main.descriptors = Ok(vec![Descriptor {
+                    name: "7".into(),
+                    to: "/".into(),
+                    kind: Some(k::S_IFDIR),
+                    device: (0, 0),
+                    mount: Some(27),
+                    writable: false,
+                }]);
+            }),
+            ("resources", |f| f.resources = Ok(vec![Some((9, u64::MAX)); 16])),
+        ];
+        for (name, change) in changes {
+            let mut open = facts();
+            change(&mut open);
+            let asked = Asked { resources: vec![(7, 10, 20)], ..recorded() };
+            let before = verdict(&facts(), &Asked { resources: vec![(7, 10, 4096)], ..recorded() }, name);
+            assert_eq!(before, Verdict::Good, "{name} before");
+            assert_eq!(verdict(&open, &asked, name), Verdict::Breach, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_weak_at_most() {
+        let mut open = facts();
+        open.main.threads.as_mut().unwrap()[0].caps = [0, caps::all(), caps::all(), caps::all(), 0];
+        open.main.threads.as_mut().unwrap()[0].seccomp = Some(0);
+        open.covers.as_mut().unwrap().insert("proc/sys", Cover::Writable);
+        open.devices = Ok(vec![Device { path: "/dev/sda".into(), block: true, number: (8, 0) }]);
+        let asked = Asked { privileged: true, caps: caps::all(), filter: Some(false), ..recorded() };
+        for name in ["capabilities", "seccomp", "read-only", "nodes"] {
+            assert_eq!(verdict(&open, &asked, name), Verdict::Weak, "{name}");
+        }
+        let mut bound = facts();
+        mount(&mut bound, "20 10 254:0 /srv/data /x rw,nodev - ext4 /dev/vda rw\n");
+        let bind = Bind { from: "/srv/data".into(), to: "/x".into(), read_only: false, follows: false };
+        let asked = Asked { binds: vec![bind.clone()], ..recorded() };
+        assert_eq!(verdict(&bound, &asked, "host paths"), Verdict::Good);
+        let read_only = Asked { binds: vec![Bind { read_only: true, ..bind.clone() }], ..recorded() };
+        assert_eq!(verdict(&bound, &read_only, "host paths"), Verdict::Breach);
+        let other = Asked { binds: vec![Bind { from: "/srv/other".into(), ..bind }], ..recorded() };
+        assert_eq!(verdict(&bound, &other, "host paths"), Verdict::Weak);
+    }
+
+    #[test]
+    fn limits_are_compared() {
+        let found = |own, effective| Ok(Limit { own, effective, by: "/x".into() });
+        let asked = recorded();
+        let how =
+            |found: &super::super::limits::Seen<Limit>, wanted| limit(found, &asked, wanted, size, true).verdict;
+        assert_eq!(how(&found(Some(64 << 20), Some(64 << 20)), Some(64 << 20)), Verdict::Good);
+        assert_eq!(how(&found(Some(64 << 20), Some(1 << 20)), Some(64 << 20)), Verdict::Good);
+        assert_eq!(how(&found(Some(64 << 20), Some(64 << 20)), Some(32 << 20)), Verdict::Breach);
+        assert_eq!(how(&found(None, None), Some(1)), Verdict::Breach);
+        assert_eq!(how(&found(None, None), None), Verdict::Weak);
+        assert_eq!(how(&Err(Lack::Without("x".into())), Some(1)), Verdict::Breach);
+        assert_eq!(how(&Err(Lack::Blind("x".into())), Some(1)), Verdict::Unseen);
+        let sizes =
+            [(512, "512"), (1536, "1.5k"), (64 << 20, "64m"), (3 << 29, "1.5g"), (u64::MAX, "17179869183.9g")];
+        assert!(sizes.iter().all(|(bytes, text)| size(*bytes) == *text));
+    }
+
+    #[test]
+    fn unseen_is_no_verdict() {
+        let mut blind = facts();
+        let unseen = || super::super::look::Unseen("only root may look".into());
+        blind.main.threads = Err(unseen());
+        blind.main.descriptors = Err(unseen());
+        blind.mounts = Err(unseen());
+        blind.covers = Err(unseen());
+        blind.devices = Err(unseen());
+        blind.environment = Err(unseen());
+        for name in ["capabilities", "no_new_privs", "seccomp", "host paths", "root", "hidden", "read-only", "nodes"]
+        {
+            assert_eq!(verdict(&blind, &recorded(), name), Verdict::Unseen, "{name}");
+        }
+        for name in ["descriptors", "environment", "propagation", "nodev", "kernel's own", "sockets", "ids"] {
+            assert_eq!(verdict(&blind, &recorded(), name), Verdict::Unseen, "{name}");
+        }
+    }
+
+    #[test]
+    fn places_of_the_host() {
+        for bad in ["/", "/etc", "/var/run", "/run/docker.sock", "/x/containerd.sock", "/run/ctr/containers"] {
+            assert!(is_dangerous(Path::new(bad)), "{bad}");
+        }
+        for fine in ["/srv", "/home/me/x", "/etc/hosts", "/private", "/var/lib/me"] {
+            assert!(!is_dangerous(Path::new(fine)), "{fine}");
+        }
+        assert_eq!(clean(Path::new("/a/../b/./c//d/..")), PathBuf::from("/b/c"));
+    }
 }

@@ -201,8 +201,10 @@ pub struct Facts {
     pub users: Seen<Vec<Mapped>>,
     /// Its group ids.
     pub groups: Seen<Vec<Mapped>>,
-    /// What is mounted for it.
+    /// What is mounted for it, and can be reached by a name.
     pub mounts: Seen<Vec<Mount>>,
+    /// The numbers of all that is mounted for it.
+    pub mount_ids: BTreeSet<u32>,
     /// How [`HIDDEN`] and [`UNWRITTEN`] look from inside.
     pub covers: Seen<BTreeMap<&'static str, Cover>>,
     /// Device nodes in its root that can be opened.
@@ -493,6 +495,8 @@ pub fn look(pid: u32, members: &[u32]) -> Result<Facts> {
         .collect();
     let read = |name: &str| main.read(name).map_err(Unseen::from);
     let mounts = read("mountinfo").map(|text| mounts::parse(&text));
+    let mount_ids = mounts.iter().flatten().map(|mount| mount.id).collect();
+    let mounts = mounts.map(|all| visible(&all));
     let root = root(&main, mounts.as_deref().unwrap_or_default());
     let mut single = BTreeSet::new();
     let facts = Facts {
@@ -510,6 +514,7 @@ pub fn look(pid: u32, members: &[u32]) -> Result<Facts> {
         sockets: sockets(main.dir.as_fd(), "net").map(|(all, _)| all).map_err(Unseen::from),
         environment: read("environ").map(|text| parse::environment(&text)),
         main: process,
+        mount_ids,
         others,
         single,
         mounts,
@@ -520,6 +525,34 @@ pub fn look(pid: u32, members: &[u32]) -> Result<Facts> {
         Ok(all) if all.iter().any(|thread| !matches!(thread.state, 'Z' | 'X')) && read("status").is_ok() => Ok(facts),
         _ => Err(Error::usage(format_args!("process {pid} has just ended"))),
     }
+}
+
+/// Those of many mounts that nothing else is mounted over: neither over the place that each is at, nor over one above it.
+fn visible(all: &[Mount]) -> Vec<Mount> {
+    let by_id: BTreeMap<u32, &Mount> = all.iter().map(|mount| (mount.id, mount)).collect();
+    let mut on: BTreeMap<u32, Vec<&Mount>> = BTreeMap::new();
+    for mount in all {
+        on.entry(mount.parent).or_default().push(mount);
+    }
+    let others = |parent: u32, id: u32| on.get(&parent).into_iter().flatten().filter(move |other| other.id != id);
+    let is_visible = |mount: &&Mount| {
+        if others(mount.id, mount.id).any(|other| other.at == mount.at) {
+            return false;
+        }
+        let mut at = *mount;
+        // The initial ramfs is its own parent; and a list that was read while mounts changed may lead anywhere.
+        for _ in 0..all.len() {
+            if others(at.parent, at.id).any(|other| at.at != other.at && at.at.starts_with(&other.at)) {
+                return false;
+            }
+            match by_id.get(&at.parent).filter(|parent| parent.id != at.id) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        true
+    };
+    all.iter().filter(is_visible).cloned().collect()
 }
 
 /// Its root, unless looking there could make us wait for a program of its own.
@@ -606,5 +639,35 @@ fn nodes(dir: BorrowedFd, at: &Path, deep: usize, left: &mut usize, found: &mut 
                 nodes(below.as_fd(), &path, deep - 1, left, found);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_covered_is_not_seen() {
+        let text = b"10 1 0:1 / / rw - overlay overlay rw\n\
+            11 10 0:2 / /proc rw - proc proc rw\n\
+            12 11 0:3 / /proc/keys rw - tmpfs tmpfs rw\n\
+            13 11 0:4 / /proc rw - ext4 /dev/vda rw\n\
+            14 10 0:5 / /a/b rw - tmpfs t rw\n\
+            15 10 0:6 / /a rw - tmpfs t rw\n\
+            16 15 0:7 / /a/b rw - tmpfs t rw\n\
+            17 14 0:8 / /a/b/c rw - tmpfs t rw\n";
+        let seen: Vec<u32> = visible(&mounts::parse(text)).iter().map(|mount| mount.id).collect();
+        assert_eq!(seen, [10, 13, 15, 16]);
+        let circle = b"1 2 0:1 / / rw - a a rw\n2 1 0:1 / / rw - a a rw\n3 3 0:1 / / rw - rootfs rootfs rw\n";
+        visible(&mounts::parse(circle));
+    }
+
+    #[test]
+    fn our_own_process_can_be_looked_at() {
+        let facts = look(std::process::id(), &[]).unwrap();
+        assert_eq!(facts.main.pid, std::process::id());
+        assert!(facts.main.threads.is_ok() && facts.mounts.is_ok() && facts.environment.is_ok());
+        assert!(facts.main.descriptors.unwrap().iter().any(|descriptor| descriptor.name == "0"));
+        assert!(look(u32::MAX / 2, &[]).is_err());
     }
 }

@@ -72,11 +72,18 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
         privileged,
         shared: shared(&spec, record),
         ids: ids(&spec, record),
+        maps_by_hand: is_mapped_by_hand(record),
         caps: capabilities(privileged, &words(record, "--cap-add"), &words(record, "--cap-drop")),
         new_privileges: security("no-new-privileges") == Some("false"),
-        filter: asked::is_option("--security-opt").then(|| !privileged && security("seccomp") != Some("unconfined")),
+        filter: asked::is_option("--security-opt").then(|| match security("seccomp") {
+            Some(word) => word != "unconfined",
+            None => !privileged,
+        }),
         label: security("apparmor")
             .or(security("label"))
+            .map(|word| {
+                ["type:", "user:", "role:", "level:"].iter().find_map(|part| word.strip_prefix(part)).unwrap_or(word)
+            })
             .filter(|word| !matches!(*word, "unconfined" | "disable"))
             .map(str::to_owned),
         uncovered: security("systempaths") == Some("unconfined"),
@@ -90,7 +97,8 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
             .volumes
             .iter()
             .map(|volume| Bind {
-                from: volume.from.clone(),
+                // As the kernel shows it: without links.
+                from: std::fs::canonicalize(&volume.from).unwrap_or_else(|_| volume.from.clone()),
                 to: volume.to.as_path().to_owned(),
                 read_only: volume.read_only,
                 follows: volume.slave,
@@ -128,23 +136,23 @@ fn shared(spec: &Spec, record: &Record) -> BTreeSet<&'static str> {
     all.into_iter().filter(|(_, asked)| *asked).map(|(kind, _)| kind).collect()
 }
 
+fn is_mapped_by_hand(record: &Record) -> bool {
+    record.get("--uidmap").is_some() || record.get("--gidmap").is_some()
+}
+
 fn ids(spec: &Spec, record: &Record) -> Ids {
-    let by_hand = record.get("--uidmap").is_some() || record.get("--gidmap").is_some();
     match last(record, "--userns").as_deref() {
         Some("host") => Ids::Host,
         Some("required") => Ids::Own,
-        _ if by_hand || sys::euid() != 0 => Ids::Own,
+        _ if is_mapped_by_hand(record) || sys::euid() != 0 => Ids::Own,
         None if spec.userns == Userns::Host => Ids::Host,
         _ => Ids::OwnIfPossible,
     }
 }
 
 /// `--cap-add` and `--cap-drop`, with Docker's meaning: ALL first, then names; who adds ALL may drop single ones, and the other way
-/// round.
+/// round. What is dropped is dropped with `--privileged` too.
 fn capabilities(privileged: bool, add: &[String], drop: &[String]) -> u64 {
-    if privileged {
-        return caps::all();
-    }
     let named = |list: &[String]| {
         let names = list.iter().flat_map(|text| text.split(',')).map(|name| {
             let upper = name.trim().to_ascii_uppercase();
@@ -159,6 +167,7 @@ fn capabilities(privileged: bool, add: &[String], drop: &[String]) -> u64 {
     let base = match (add_all, drop_all) {
         (true, _) => caps::all(),
         (false, true) => 0,
+        (false, false) if privileged => caps::all(),
         (false, false) => caps::DEFAULT,
     };
     (base & !drop) | add & if add_all { !drop } else { u64::MAX }
@@ -199,7 +208,8 @@ mod tests {
         assert_eq!(set(&["cap_sys_admin"], &["chown"]), caps::DEFAULT & !1 | 1 << 21);
         assert_eq!(set(&["ALL"], &["CHOWN"]), caps::all() & !1);
         assert_eq!(set(&["CHOWN,KILL"], &["all"]), 1 | 1 << 5);
-        assert_eq!(capabilities(true, &[], &["ALL".into()]), caps::all());
+        assert_eq!(capabilities(true, &[], &["CHOWN".into()]), caps::all() & !1);
+        assert_eq!(capabilities(true, &[], &["ALL".into()]), 0);
     }
 
     #[test]

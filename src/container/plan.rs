@@ -866,8 +866,10 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         ));
     }
     if spec.read_only {
-        let mut ops = vec![tree(Tree::Remount(c"/".into(), k::MS_RDONLY))];
-        ops.extend(facts.host_mounts.iter().map(|mount| tree(Tree::Remount(c(&mount.path), k::MS_RDONLY))));
+        // A remount says all flags anew: without nodev the image's device nodes would come to life.
+        let flags = k::MS_RDONLY | k::MS_NODEV;
+        let mut ops = vec![tree(Tree::Remount(c"/".into(), flags))];
+        ops.extend(facts.host_mounts.iter().map(|mount| tree(Tree::Remount(c(&mount.path), flags))));
         inner.push(step("read-only", "nothing can be written but volumes and tmpfs", ops));
     }
     let limits: Vec<Op> = spec.limits.iter().map(|limit| Op::Limit(*limit)).collect();

@@ -57,7 +57,8 @@ static char *place(void) {
     const char *places[] = {"/tmp", "/dev/shm", "/dev", "/"};
     for (int i = 0; i < 4; i++) {
         snprintf(path, sizeof path, "%s/breakout-%d", places[i], getpid());
-        if (mkdir(path, 0700) == 0)
+        /* An earlier one with this number may have left it, in a root that is written to. */
+        if (mkdir(path, 0700) == 0 || errno == EEXIST)
             return path;
     }
     return path;

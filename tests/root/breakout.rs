@@ -620,6 +620,53 @@ fn a_users_container_has_neither_groups_nor_control_groups_of_the_host() {
     host.same_soon();
 }
 
+/// What an image brings along as a device stays a name, whatever is done with its root. (`--read-only` once brought them to life:
+/// its remount took `nodev` away again.)
+#[test]
+fn device_nodes_of_an_image_are_dead() {
+    let host = start();
+    let place = Scratch::new("image-nodes");
+    let text = root_with_probe(&place.join("root"));
+    let volume = place.join("volume");
+    fs::create_dir(&volume).unwrap();
+    for (name, kind, major, minor) in
+        [("z", "c", "1", "5"), ("l", "b", "7", "0"), ("k", "c", "1", "11"), ("f", "c", "10", "229")]
+    {
+        for at in [place.join("root").join(name), place.join("root/dev").join(name), volume.join(name)] {
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            within(Command::new("mknod").args(["-m", "666"]).arg(at).args([kind, major, minor])).code(0);
+        }
+    }
+    let volumes = [format!("--volume={}:/v", volume.display()), format!("--volume={}:/r:ro", volume.display())];
+    let script = "for f in /z /l /k /f /v/z /v/l /v/k /v/f /r/z /r/l /r/k /r/f /dev/z /dev/l /dev/k /dev/f; do \
+                  (head -c 0 <$f) 2>/dev/null && echo OPENED $f; done; echo end";
+    for userns in ["--userns=host", "--userns=auto"] {
+        for mode in [&[][..], &["--read-only"], &["--rw"], &["--read-only", "--tmpfs=/tmp"], &["--init"], &["-u33"]] {
+            let done =
+                within(ctr(["run", userns]).args(&volumes).args(mode).args([&text, "sh", "-c", script])).code(0);
+            assert_eq!(done.out, "end\n", "{userns} {mode:?} {done:#?}");
+            let mut command = plain(["run", "-d", "--name=nodes", userns]);
+            within(command.args(&volumes).args(mode).args([&text, "sleep", "1000"])).code(0);
+            let c = Resident("nodes".to_owned());
+            assert_eq!(c.says(&[], script), "end\n", "{userns} {mode:?} exec");
+            drop(c);
+        }
+        host.same_soon();
+    }
+    // A view of the host, and what is mounted in it.
+    let at = place.join("z");
+    within(Command::new("mknod").args(["-m", "666"]).arg(&at).args(["c", "1", "5"])).code(0);
+    for mode in [&[][..], &["--read-only"]] {
+        let script = format!(
+            "(head -c 0 <{0}) 2>/dev/null && echo OPENED; grep -c ' / [^ ]*nodev' /proc/self/mountinfo",
+            at.display()
+        );
+        let done = within(ctr(["run"]).args(mode).args(["host", "sh", "-c", &script])).code(0);
+        assert_eq!(done.out, "1\n", "{mode:?} {done:#?}");
+    }
+    host.same_soon();
+}
+
 /// docs/security-replays.md has a line for each published escape, and each line names tests that there are.
 #[test]
 fn every_replay_is_there() {
