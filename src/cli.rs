@@ -514,7 +514,7 @@ pub fn create_info() -> CommandInfoWithArgs {
 }
 
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 24] = [
+pub const VERBS: [Verb; 25] = [
     with_command("run", "ROOT COMMAND [ARG…]", Run::get_args_info),
     with_command("create", "ROOT COMMAND [ARG…]", create_info),
     verb("start", "CONTAINER…", Start::get_args_info),
