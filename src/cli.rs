@@ -105,13 +105,13 @@ pub struct Run {
     /// drop a capability, or ALL
     #[argh(option, arg_name = "CAP")]
     pub cap_drop: Vec<String>,
-    /// all capabilities and devices that ctr has, no masks: no boundary to speak of; with a user namespace bounded by that
+    /// all capabilities and devices, no masks, no filter: no boundary but a user namespace, if there is one
     #[argh(switch)]
     pub privileged: bool,
     /// a device of the host inside, or a directory of devices
     #[argh(option, arg_name = "HOST[:INSIDE][:rwm]")]
     pub device: Vec<String>,
-    /// a kernel parameter of the container's own namespaces: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*
+    /// a kernel parameter of its own namespaces: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*
     #[argh(option, arg_name = "KEY=VALUE")]
     pub sysctl: Vec<String>,
     /// a group that the user is in beside his own: name or gid of the root filesystem
