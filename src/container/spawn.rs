@@ -73,6 +73,9 @@ pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<
 /// The birth of a container from what was asked and what was found out: the plan, and a second one if it turns out that
 /// the root is the initial ramfs, which cannot be pivoted away (until 7.0). Who is not on it need not look.
 pub fn birth(spec: &Spec, facts: &mut Facts, trace: &mut Trace, beside: &dyn Fn(u32) -> Result<()>) -> Result<Born> {
+    if let Some(filter) = facts.boundary.filter.as_ref().filter(|filter| filter.unknown > 0) {
+        trace.note("profile", &filter.to_string());
+    }
     let born = spawn(&plan(spec, facts), trace, beside);
     if born.as_ref().is_err_and(|e| e.step == Some("pivot") && e.cause.raw_os_error() == Some(libc::EINVAL)) {
         facts.on_ramfs = super::facts::on_ramfs()?;

@@ -18,6 +18,7 @@ mod readme;
 mod records;
 mod reliability;
 mod rootless;
+mod seccomp;
 mod signals;
 mod support;
 mod terminal;
