@@ -93,7 +93,7 @@ pub struct Run {
     /// a resource limit, such as nofile=1024:4096
     #[argh(option, arg_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
-    /// seccomp=FILE|builtin|unconfined, no-new-privileges=true|false, apparmor=PROFILE, label=type:NAME
+    /// seccomp=FILE|builtin|unconfined, no-new-privileges=BOOL, apparmor=NAME, label=type:NAME
     #[argh(option, arg_name = "KEY=VALUE")]
     pub security_opt: Vec<String>,
     /// size of /dev/shm (64m)
