@@ -88,6 +88,9 @@ pub fn birth(
     trace: &mut Trace,
     beside: &dyn Fn(u32, &Facts) -> Result<()>,
 ) -> Result<Born> {
+    if let Some(filter) = facts.boundary.filter.as_ref().filter(|filter| filter.unknown > 0) {
+        trace.note("profile", &filter.to_string());
+    }
     let born = planned(spec, facts, trace, beside);
     match born {
         Err(e) if lacks_userns(facts, &e) => {

@@ -43,6 +43,8 @@ pub struct Program {
     pub flags: u32,
     /// How many names of the profile no system call has.
     pub unknown: usize,
+    /// It is a profile's of the user's, and may deny anything.
+    pub foreign: bool,
 }
 
 impl fmt::Debug for Program {
@@ -76,9 +78,12 @@ impl Filter {
         match self {
             Filter::Unconfined => Ok(None),
             Filter::Builtin if privileged => Ok(None),
-            Filter::Builtin => {
-                Ok(Some(Program { insns: builtin::program(capabilities), flags: SPEC_ALLOW, unknown: 0 }))
-            }
+            Filter::Builtin => Ok(Some(Program {
+                insns: builtin::program(capabilities),
+                flags: SPEC_ALLOW,
+                unknown: 0,
+                foreign: false,
+            })),
             Filter::Profile(profile) => profile.compile(capabilities, release).map(Some),
         }
     }
