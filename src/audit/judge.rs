@@ -1487,6 +1487,25 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_has_every_rule() {
+        let manual = include_str!("../../docs/audit.md");
+        for rule in &RULES {
+            let part =
+                manual.split(&format!("\n### {}\n", rule.group)).nth(1).unwrap_or_else(|| panic!("{}", rule.group));
+            let part = part.split("\n##").next().unwrap();
+            assert!(
+                part.contains(&format!("\n| {} |", rule.name)),
+                "docs/audit.md has no {}: {}",
+                rule.group,
+                rule.name
+            );
+        }
+        let checks = manual.split("\n## The checks\n").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows = checks.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| check |"));
+        assert_eq!(rows.count(), RULES.len());
+    }
+
+    #[test]
     fn a_confined_one_has_no_breach() {
         let bad: Vec<_> = judge(&facts(), &recorded()).into_iter().filter(|f| f.verdict == Verdict::Breach).collect();
         assert!(bad.is_empty(), "{bad:#?}");

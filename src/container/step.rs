@@ -275,7 +275,7 @@ impl Op {
             Op::NoNewPrivs => sys::no_new_privs(),
             Op::Label(proc, label) => label.write(sys::borrow(*proc)),
             Op::KeepCapabilities => sys::keep_capabilities(),
-            Op::Filter(program) => sys::seccomp_filter(&program.insns, program.flags),
+            Op::Filter(program) => program.install(),
             Op::Guard(parent) => guard(*parent),
             Op::Unguard => sys::parent_death_signal(0),
             Op::EnterCgroupNamespace(process) => sys::enter_namespaces(sys::borrow(*process), k::CLONE_NEWCGROUP),

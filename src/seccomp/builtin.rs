@@ -16,7 +16,10 @@ use crate::sys::Insn;
 const OPEN: u32 = 0x7000_0000;
 
 /// The program, with the questions of capabilities open.
-static PROGRAM: [Insn; BUILT.len()] = BUILT.exact();
+static PROGRAM: [Insn; LENGTH] = BUILT.exact();
+
+/// How many instructions it has.
+pub const LENGTH: usize = BUILT.len();
 
 /// Only looked at by the compiler.
 const BUILT: Code = build();
@@ -90,8 +93,8 @@ const fn openers(class: u8) -> u64 {
 }
 
 /// The filter for a container with these capabilities.
-pub fn program(capabilities: u64) -> Vec<Insn> {
-    let mut program = PROGRAM.to_vec();
+pub fn program(capabilities: u64) -> [Insn; LENGTH] {
+    let mut program = PROGRAM;
     for value in program.iter_mut().filter_map(bpf::returns) {
         if *value & 0xffff_ff00 == OPEN {
             let class = *value as u8;

@@ -12,10 +12,11 @@ pub mod builtin;
 pub mod profile;
 pub mod table;
 
-use std::fmt;
+use std::rc::Rc;
+use std::{fmt, io};
 
 use crate::error::Result;
-use crate::sys::Insn;
+use crate::sys::{self, Insn};
 use profile::Profile;
 
 /// Speculation is left as it is (`SECCOMP_FILTER_FLAG_SPEC_ALLOW`): until 5.16 x86 would switch store bypass off for
@@ -34,11 +35,21 @@ pub enum Filter {
     Profile(Box<Profile>),
 }
 
+/// The instructions of a filter.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Insns {
+    /// Those of the built-in one, for these capabilities. They are put together when the kernel gets them, on the stack: a
+    /// supervisor that stays for days has no copy.
+    Builtin(u64),
+    /// Those that a profile was compiled to.
+    Compiled(Rc<[Insn]>),
+}
+
 /// What the kernel gets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Program {
     /// The instructions.
-    pub insns: Vec<Insn>,
+    pub insns: Insns,
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u32,
     /// How many names of the profile no system call has.
@@ -55,11 +66,29 @@ impl fmt::Debug for Program {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "seccomp filter of {} instructions", self.insns.len())?;
+        write!(f, "seccomp filter of {} instructions", self.length())?;
         match self.unknown {
             0 => Ok(()),
             1 => write!(f, ", 1 unknown name left out"),
             n => write!(f, ", {n} unknown names left out"),
+        }
+    }
+}
+
+impl Program {
+    /// How many instructions there are.
+    pub fn length(&self) -> usize {
+        match &self.insns {
+            Insns::Builtin(_) => builtin::LENGTH,
+            Insns::Compiled(insns) => insns.len(),
+        }
+    }
+
+    /// Every system call of this thread passes it from here on. Async-signal-safe.
+    pub fn install(&self) -> io::Result<()> {
+        match &self.insns {
+            Insns::Builtin(capabilities) => sys::seccomp_filter(&builtin::program(*capabilities), self.flags),
+            Insns::Compiled(insns) => sys::seccomp_filter(insns, self.flags),
         }
     }
 }
@@ -73,13 +102,13 @@ impl Filter {
         &self,
         capabilities: u64,
         privileged: bool,
-        release: impl FnOnce() -> std::io::Result<String>,
+        release: impl FnOnce() -> io::Result<String>,
     ) -> Result<Option<Program>> {
         match self {
             Filter::Unconfined => Ok(None),
             Filter::Builtin if privileged => Ok(None),
             Filter::Builtin => Ok(Some(Program {
-                insns: builtin::program(capabilities),
+                insns: Insns::Builtin(capabilities),
                 flags: SPEC_ALLOW,
                 unknown: 0,
                 foreign: false,

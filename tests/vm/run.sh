@@ -17,27 +17,27 @@ vm=$top/scripts/vm.sh
 # The initial root is a tmpfs (so Debian's kernels do it) or, as rootfstype=ramfs makes it, a real ramfs: another filesystem
 # below overlayfs, without extended attributes and limits. disk: one of ext4, and the machine is started three times.
 fast='
-cloud none   overlay tmpfs host,rootfs,doctor,lifecycle
-cloud v2     overlay tmpfs host,rootfs,doctor,lifecycle
-cloud v1     overlay tmpfs host,rootfs,doctor,lifecycle
-cloud hybrid overlay tmpfs host,rootfs,doctor,lifecycle
+cloud none   overlay tmpfs host,rootfs,doctor,lifecycle,audit
+cloud v2     overlay tmpfs host,rootfs,doctor,lifecycle,audit
+cloud v1     overlay tmpfs host,rootfs,doctor,lifecycle,audit
+cloud hybrid overlay tmpfs host,rootfs,doctor,lifecycle,audit
 cloud v2     disk    tmpfs reboot
 cloud none   -       tmpfs bare,doctor
 '
 more='
 cloud none   overlay ramfs host,rootfs,lifecycle
 cloud v1     disk    tmpfs reboot
-cloud dev    overlay tmpfs host,rootfs,doctor,lifecycle
-5.10  none   overlay tmpfs host,rootfs,doctor,lifecycle
+cloud dev    overlay tmpfs host,rootfs,doctor,lifecycle,audit
+5.10  none   overlay tmpfs host,rootfs,doctor,lifecycle,audit
 5.10  v2     overlay tmpfs host,rootfs,lifecycle
 5.10  v1     overlay tmpfs host,rootfs,lifecycle
 5.10  v2     disk    tmpfs reboot
 5.10  none   -       ramfs bare,doctor
-6.12  none   overlay tmpfs host,rootfs,doctor,lifecycle
+6.12  none   overlay tmpfs host,rootfs,doctor,lifecycle,audit
 6.12  v2     overlay tmpfs host,rootfs,lifecycle
 6.12  v1     overlay tmpfs host,rootfs,lifecycle
 6.12  v2     disk    tmpfs reboot
-7.x   none   overlay tmpfs host,rootfs,doctor,lifecycle
+7.x   none   overlay tmpfs host,rootfs,doctor,lifecycle,audit
 7.x   v2     overlay tmpfs host,rootfs,lifecycle
 7.x   v1     overlay tmpfs host,rootfs,lifecycle
 7.x   v2     disk    tmpfs reboot
