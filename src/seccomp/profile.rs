@@ -558,6 +558,9 @@ mod tests {
 
     const NONE: [u64; 6] = [0; 6];
 
+    /// What an operator means.
+    type Holds = fn(u64, u64) -> bool;
+
     fn compiled(text: &str) -> Program {
         Profile::parse(text, "test").unwrap().program(caps::DEFAULT, (6, 1)).unwrap()
     }
@@ -594,7 +597,6 @@ mod tests {
             u64::MAX,
             u64::MAX - 1,
         ];
-        type Holds = fn(u64, u64) -> bool;
         let operators: [(&str, Holds); 6] = [
             ("NE", |a, b| a != b),
             ("LT", |a, b| a < b),
@@ -707,7 +709,7 @@ mod tests {
             r#"{{"defaultAction":"SCMP_ACT_ERRNO","archMap":[{{"architecture":"SCMP_ARCH_AARCH64","subArchitectures":["SCMP_ARCH_ARM"]}},{{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86","SCMP_ARCH_X32"]}}],{rule}}}"#
         ));
         for (nr, arch) in
-            [(k::__NR_read, X86_64), (k::__NR_read | X32_BIT, X86_64), (520 | X32_BIT, X86_64), (3, I386), (11, I386)]
+            [(k::__NR_read, X86_64), (k::__NR_read | X32_BIT, X86_64), (X32_BIT + 520, X86_64), (3, I386), (11, I386)]
         {
             assert_eq!(run(&all, nr, arch, NONE), ALLOW, "{nr} {arch:#x}");
         }
@@ -856,7 +858,7 @@ mod tests {
                 || table::all().filter(move |(_, other, _)| *other == class).map(|(name, ..)| format!("{name:?}"));
             let names = of_class().collect::<Vec<_>>().join(",");
             let mut rule = |action: &str, more: &str| {
-                rules.push(format!(r#"{{"names":[{names}],"action":"SCMP_ACT_{action}"{more}}}"#))
+                rules.push(format!(r#"{{"names":[{names}],"action":"SCMP_ACT_{action}"{more}}}"#));
             };
             let arg = |index: u32, op: &str, value: u64| {
                 format!(r#"{{"index":{index},"value":{value},"op":"SCMP_CMP_{op}"}}"#)
