@@ -163,6 +163,11 @@ add floor+ '' "the floor, a seccomp filter (120 instructions, 10 on the way of a
 add ctr "$ctr" "\`ctr run --rm --network none ROOT /bin/true\`, nothing switched off" \
 	"$ctr" run --rm --network none "$root" /bin/true
 
+add 'ctr, host ids' "$ctr" 'the same with `--userns host`: what a range of ids of its own costs' \
+	"$ctr" run --rm --network none --userns host "$root" /bin/true
+add 'ctr, own ids' "$ctr" 'the same with `--userns required`' \
+	"$ctr" run --rm --network none --userns required "$root" /bin/true
+
 bwrap=(bwrap --unshare-pid --unshare-ipc --unshare-uts --unshare-net --unshare-cgroup --as-pid-1 --new-session
 	--hostname bench --bind "$tmp/merged" / --proc /proc --ro-bind /sys /sys --dev /dev --tmpfs /dev/shm --mqueue /dev/mqueue)
 for path in "${masked_dirs[@]}"; do [ ! -d "$path" ] || bwrap+=(--tmpfs "$path" --remount-ro "$path"); done

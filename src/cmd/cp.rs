@@ -125,7 +125,15 @@ impl Way {
         rootfs::sys::umask(0);
         match self {
             Way::Out(name, source, dest) => copy_out(root, name, source, dest, asked),
-            Way::In(name, source, dest) => copy_in(root, name, source, dest, asked),
+            Way::In(name, source, dest) => {
+                if let (Some(ids), 0) = (asked.ids, crate::sys::euid()) {
+                    // In a filesystem with shifted ids nobody makes a file who has no id there.
+                    rootfs::sys::keep_capabilities()
+                        .and_then(|()| rootfs::sys::set_fs_ids(ids.users, ids.groups))
+                        .doing(format_args!("copy into {name}"), "setfsuid")?;
+                }
+                copy_in(root, name, source, dest, asked)
+            }
         }
     }
 }

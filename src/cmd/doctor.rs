@@ -372,7 +372,7 @@ fn user_namespaces(host: &Host) -> Row {
         None => about_clone(host, refused.errno),
     };
     if host.root {
-        Row::missing(name, refused.why, "no ctr run --userns auto", todo)
+        Row::missing(name, refused.why, "--userns auto falls back to the host's ids, required fails", todo)
     } else {
         Row::missing(name, refused.why, "an ordinary user runs no containers at all", todo).vital()
     }
@@ -611,11 +611,15 @@ fn idmapped(host: &Host) -> Row {
         let shift = Tree::IdMap { tree: 0, userns: number, recursive: false };
         group.tried(fs, host.on_tmpfs(None, 0, vec![copy_of(from), shift]));
     }
+    let shift = Tree::IdMap { tree: 0, userns: number, recursive: false };
+    let below = Tree::Attach { tree: 0, at: c"lower".into(), rules: Rules::default() };
+    let above = vec![Tree::Dir(c"lower".into(), 0o755), copy_of(c"/"), shift, below];
+    group.tried("an overlay above one (5.19)", host.on_tmpfs(None, 0, layered(above, false)));
     let some = !group.there.is_empty();
     let row = group.row(
         name,
-        "no ctr run --userns auto with a ROOT on such a filesystem",
-        "leave --userns auto out, or: ext4 and xfs from Linux 5.12, btrfs 5.15, tmpfs 6.3; never ramfs",
+        "with ROOT, layer or a volume on such a filesystem --userns auto falls back to the host's ids, required fails",
+        "ext4 and xfs from Linux 5.12, btrfs 5.15, tmpfs 6.3; never ramfs",
     );
     if some && row.state != State::Good { Row { state: State::Limited, ..row } } else { row }
 }

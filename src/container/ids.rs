@@ -8,7 +8,6 @@
 //! Which range a container gets follows from its id, so that it usually has the same one again. It need not: files are stored with
 //! the ids that they have inside.
 
-use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::AsFd;
@@ -28,6 +27,9 @@ pub struct Lease {
     number: u32,
     link: CString,
 }
+
+/// How often a look is taken, some milliseconds apart, while others are making containers.
+const TRIES: usize = 40;
 
 fn folder() -> PathBuf {
     record::folder().join("ids")
@@ -62,7 +64,12 @@ impl Lease {
         if let Some(lease) = Lease::try_all(id).doing(doing(), folder().display())? {
             return Ok(lease);
         }
-        reclaim()?;
+        for _ in 0..TRIES {
+            if reclaim(Some(id))? {
+                break;
+            }
+            let _ = sys::poll(&mut [], 5);
+        }
         Lease::try_all(id).doing(doing(), folder().display())?.ok_or_else(|| {
             Error::usage(format_args!(
                 "all {RANGES} ranges of ids are in use ({}): end a container, or use --userns host",
@@ -104,19 +111,23 @@ impl Lease {
 pub fn forget(record: &Record) {
     let first = || record.get("uids")?.split(':').nth(1)?.parse().ok();
     let number = first().and_then(IdMap::number);
-    let link = number.map(link).filter(|link| owner(link).as_deref() == Some(record.id()));
-    if let Some(link) = link {
-        let _ = sys::unlink(sys::CWD, &link, false);
+    // What it has, or what it was about to write down that it has.
+    for number in number.into_iter().chain([IdMap::wish(record.id())]) {
+        let link = link(number);
+        if !record.id().is_empty() && owner(&link).as_deref() == Some(record.id()) {
+            let _ = sys::unlink(sys::CWD, &link, false);
+        }
     }
 }
 
 /// Gives back all ranges of containers that are gone, whoever they were. The links are read first: who makes one later is not among
 /// them. Who is just making a container (which has no record yet) cannot be told from one who has a range: then nothing is done.
-pub fn reclaim() -> Result<()> {
+///
+/// `our_own` is the container that we make ourselves. Tells whether it was done.
+pub fn reclaim(our_own: Option<&str>) -> Result<bool> {
     let path = CString::new(folder().as_os_str().as_bytes()).unwrap_or_default();
-    let Ok(dir) = sys::openat(sys::CWD, &path, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0) else {
-        return Ok(());
-    };
+    let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
+    let Ok(dir) = sys::openat(sys::CWD, &path, flags, 0) else { return Ok(true) };
     let mut leases = Vec::new();
     record::each_name(dir.as_fd(), true, &mut |name| {
         let number = name.to_str().ok().and_then(|text| text.parse::<u32>().ok());
@@ -125,7 +136,11 @@ pub fn reclaim() -> Result<()> {
     .doing("see which ids are in use", folder().display())?;
     // Twice: one that is renamed in this moment may be missed.
     for _ in 0..2 {
-        let Some(living) = State::unswept()?.living() else { return Ok(()) };
+        let (living, unknown) = State::unswept()?.living();
+        let ourselves = our_own.is_some_and(|id| !living.contains(id));
+        if unknown > usize::from(ourselves) {
+            return Ok(false);
+        }
         leases.retain(|(_, id)| !living.contains(id));
     }
     for (link, id) in &leases {
@@ -133,8 +148,5 @@ pub fn reclaim() -> Result<()> {
             let _ = sys::unlink(sys::CWD, link, false);
         }
     }
-    Ok(())
+    Ok(true)
 }
-
-/// The ids of containers.
-pub type Living = BTreeSet<String>;

@@ -278,7 +278,11 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             inner.push(enter(c"root"));
         }
         Way::Shifted { .. } => {
-            holder.push(step("maps", "ids inside are other ids outside", vec![Op::AwaitParent(facts.parent)]));
+            holder.push(step(
+                "maps",
+                "ids inside are other ids outside",
+                vec![Op::DieWithParent, Op::AwaitParent(facts.parent)],
+            ));
             outer.extend(copies);
             inner.extend(join_groups);
             if held != 0 {

@@ -16,6 +16,7 @@
 //! Every command that opens the state first takes away what dead ones left ([`State::reclaim`]).
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt::Write;
@@ -658,10 +659,10 @@ impl State {
         all
     }
 
-    /// The ids of all containers that are looked after, or live. None if one is just being made, and has no id yet.
-    pub fn living(&self) -> Option<super::ids::Living> {
-        let mut living = super::ids::Living::new();
-        let mut unknown = false;
+    /// The ids of all containers that are looked after, or live; and how many are just being made, and have none yet.
+    pub fn living(&self) -> (BTreeSet<String>, usize) {
+        let mut living = BTreeSet::new();
+        let mut unknown = 0;
         for tree in &self.trees {
             tree.each_name(true, &mut |name| {
                 let Ok(dir) = open_dir(tree.dir.as_fd(), name) else { return };
@@ -672,11 +673,11 @@ impl State {
                         living.insert(record.id().to_owned());
                     }
                     Ok(Some(Ok(_))) => {}
-                    _ => unknown |= held,
+                    _ => unknown += usize::from(held),
                 }
             });
         }
-        (!unknown).then_some(living)
+        (living, unknown)
     }
 
     /// What there is under a name in one of the folders; None if there is nothing, or nothing yet. One that is being started
@@ -949,8 +950,10 @@ impl Tree {
                 return Ok(());
             }
             // Who was to write it is dead.
-            let _ = super::ids::reclaim();
-            return empty(dir).and_then(|()| sys::unlink(self.dir.as_fd(), name, true));
+            let emptied = empty(dir).and_then(|()| sys::unlink(self.dir.as_fd(), name, true));
+            // It may have leased ids before it had an id to be found by.
+            let _ = super::ids::reclaim(None);
+            return emptied;
         };
         let Ok(mut record) = record else { return Ok(()) };
         let guarded = record.get("guarded").is_some();
@@ -1034,6 +1037,9 @@ impl Tree {
             if !id.to_bytes().contains(&b'/') && !id.to_bytes().starts_with(b".") {
                 remove_all(layers.as_fd(), &id)?;
             }
+        }
+        if !copy {
+            super::ids::forget(record);
         }
         let grave = grave_of(dir)?;
         sys::rename(self.dir.as_fd(), name, &grave)?;

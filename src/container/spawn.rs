@@ -218,7 +218,9 @@ fn held(
     // It has left our memory when it is dead: only then may its stack and its orders go.
     let ended = sys::wait_pidfd(holder.pidfd.as_fd());
     let errno = report.errno.load(Ordering::Acquire);
-    if !plan.lasting {
+    if plan.lasting {
+        sys::forget_content(&mut stack);
+    } else {
         let _ = holder.pidfd.into_raw_fd();
     }
     match (result, plan.holder.first()) {

@@ -176,6 +176,8 @@ pub enum Op {
     NoNewPrivs,
     /// We die when the parent does; and if it is dead already (its pidfd is readable) we do not start.
     Guard(RawFd),
+    /// The same for who looks by himself whether the parent is dead already.
+    DieWithParent,
     /// Enough is written down for us to be found by who comes after the parent: we outlive it.
     Unguard,
     /// The control groups that we are in are the roots of what we see of them.
@@ -277,6 +279,7 @@ impl Op {
             Op::KeepCapabilities => sys::keep_capabilities(),
             Op::Filter(program) => program.install(),
             Op::Guard(parent) => guard(*parent),
+            Op::DieWithParent => sys::parent_death_signal(libc::SIGKILL),
             Op::Unguard => sys::parent_death_signal(0),
             Op::EnterCgroupNamespace(process) => sys::enter_namespaces(sys::borrow(*process), k::CLONE_NEWCGROUP),
             Op::CgroupNamespace => rootfs::sys::unshare(k::CLONE_NEWCGROUP),
@@ -540,7 +543,7 @@ impl fmt::Display for Op {
             }
             Op::KeepCapabilities => write!(f, "prctl PR_SET_KEEPCAPS"),
             Op::Filter(program) => program.fmt(f),
-            Op::Guard(_) => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
+            Op::Guard(_) | Op::DieWithParent => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
             Op::Unguard => write!(f, "prctl PR_SET_PDEATHSIG 0"),
             Op::EnterCgroupNamespace(_) => write!(f, "nsenter --cgroup"),
             Op::CgroupNamespace => write!(f, "unshare --cgroup"),

@@ -593,8 +593,6 @@ mod tests {
         sentence.strip_prefix("bad seccomp profile p.json: ").unwrap_or_else(|| panic!("{sentence}")).to_owned()
     }
 
-    type Holds = fn(u64, u64) -> bool;
-
     #[test]
     fn every_operator_compares_64_bits() {
         let values = [

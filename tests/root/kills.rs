@@ -62,6 +62,12 @@ impl Way {
         alone.user = Some(12345);
         std::os::unix::fs::chown(alone.place.path(), Some(12345), Some(12345)).unwrap();
         all.push(alone);
+        // Where there may be none, a step of a user namespace that fails is no failure.
+        for way in &mut all {
+            if way.user.is_none() && !way.options.iter().any(|option| option.starts_with("--userns")) {
+                way.options.push("--userns=host".into());
+            }
+        }
         if let Ok(name) = std::env::var("CTR_TEST_WAY") {
             all.retain(|way| way.name == name);
         }

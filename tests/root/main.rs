@@ -29,3 +29,4 @@ mod support;
 mod sysctl;
 mod terminal;
 mod tracer;
+mod userns;
