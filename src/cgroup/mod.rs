@@ -12,7 +12,9 @@
 //!
 //! See Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel.
 
+pub mod devices;
 pub mod layout;
+pub mod limits;
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -175,6 +177,23 @@ fn read(dir: BorrowedFd, file: &CStr) -> Option<String> {
     Some(String::from_utf8_lossy(&procfs::read_all(file.as_fd(), 4 << 20).ok()?).into_owned())
 }
 
+/// Opens the first of these files that there is, to write to it.
+pub fn open_file(dir: BorrowedFd, names: &[&str]) -> io::Result<OwnedFd> {
+    let mut result = Err(io::Error::from_raw_os_error(libc::ENOENT));
+    for name in names {
+        result = sys::openat(dir, &CString::new(*name).unwrap_or_default(), k::O_WRONLY, 0);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// What the first of them that there is says.
+pub fn say(dir: BorrowedFd, names: &[&str]) -> String {
+    names.iter().find_map(|name| read(dir, &CString::new(*name).unwrap_or_default())).unwrap_or_default()
+}
+
 /// The value behind a word at a line's front, as in `memory.stat`.
 pub fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -326,6 +345,38 @@ impl Group {
             }
             Err(_) => Ok(()),
         }
+    }
+
+    /// Makes groups for more controllers, and moves the container there: for limits that come later. v2 has one group for all.
+    pub fn extend(&mut self, controllers: &[Controller]) -> Result<()> {
+        let missing: Vec<Controller> =
+            controllers.iter().copied().filter(|controller| self.dir(*controller).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let before: Vec<Controller> = self.v1.iter().map(|(controller, _)| *controller).collect();
+        let mut more = Group { place: self.place.clone(), ..Group::default() };
+        more.fill(&Needs { asked: missing, lasting: false }, &Cell::new(false))?;
+        if self.unified.is_none() {
+            self.unified = more.unified;
+        }
+        for (controller, dir) in more.v1.into_iter().filter(|(controller, _)| !before.contains(controller)) {
+            // While one is moved another one may be made: until nobody new is seen.
+            let mut moved: Vec<u32> = Vec::new();
+            for _ in 0..100 {
+                let new: Vec<u32> =
+                    self.processes().unwrap_or_default().into_iter().filter(|pid| !moved.contains(pid)).collect();
+                if new.is_empty() {
+                    break;
+                }
+                for pid in &new {
+                    let _ = write(dir.as_fd(), c"cgroup.procs", &pid.to_string());
+                }
+                moved.extend(new);
+            }
+            self.v1.push((controller, dir));
+        }
+        Ok(())
     }
 
     /// Ends all that is in it, and takes it away.

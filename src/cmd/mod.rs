@@ -14,6 +14,7 @@ pub mod ps;
 pub mod run;
 pub mod start;
 pub mod top;
+pub mod update;
 
 mod asked;
 mod see;

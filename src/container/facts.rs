@@ -100,6 +100,8 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         outlives: false,
         birthplace: None,
         doors: Vec::new(),
+        late_doors: Vec::new(),
+        late_writes: Vec::new(),
         caller_is_root: way == Way::Plain && sys::all_ids_are_root(),
         parent: -1,
         init: spec.init.then_some(-1),

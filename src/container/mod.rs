@@ -11,6 +11,7 @@ pub mod halt;
 pub mod init;
 pub mod journal;
 pub mod layer;
+pub mod limits;
 pub mod log;
 pub mod plan;
 pub mod record;

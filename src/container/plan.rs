@@ -107,6 +107,10 @@ pub struct Facts {
     pub birthplace: Option<RawFd>,
     /// The doors of the v1 control groups that it joins.
     pub doors: Vec<RawFd>,
+    /// Those that it joins only when it is complete: what was needed to make it is not counted there.
+    pub late_doors: Vec<RawFd>,
+    /// What it writes then, by descriptors of files of its control group.
+    pub late_writes: Vec<(RawFd, String)>,
     /// The parent's own pidfd.
     pub parent: RawFd,
     /// ctr's own binary, for `--init`.
@@ -221,10 +225,13 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     let mut aside = Vec::new();
     // A cgroup namespace begins where its first process is at that moment, which for clone3 is where the *parent* is: so it
     // comes after the groups. In v1 a process joins them itself, by descriptors of the host's.
-    let grouped = facts.birthplace.is_some() || !facts.doors.is_empty();
+    let late = !facts.late_doors.is_empty();
+    let grouped = facts.birthplace.is_some() || !facts.doors.is_empty() || late;
     let join_groups = grouped.then(|| {
         let mut ops: Vec<Op> = facts.doors.iter().map(|door| Op::Join(*door)).collect();
-        ops.push(Op::CgroupNamespace);
+        if !late && !spec.host_cgroup {
+            ops.push(Op::CgroupNamespace);
+        }
         step("cgroup", "control groups of its own, and no other to be seen", ops)
     });
     match facts.way {
@@ -282,7 +289,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     furnish(spec, facts, first_volume, &mut inner);
     settle(spec, facts, &mut inner);
 
-    let mut namespaces = k::CLONE_NEWNS | if grouped { 0 } else { k::CLONE_NEWCGROUP };
+    let mut namespaces = k::CLONE_NEWNS | if grouped || spec.host_cgroup { 0 } else { k::CLONE_NEWCGROUP };
     for (wanted, flag) in [
         (!spec.host_pid, k::CLONE_NEWPID),
         (!spec.host_uts, k::CLONE_NEWUTS),
@@ -704,6 +711,12 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     if !limits.is_empty() {
         inner.push(step("limits", "resource limits", limits));
     }
+    let mut charged: Vec<Op> = facts.late_doors.iter().map(|door| Op::Join(*door)).collect();
+    charged.extend(facts.late_writes.iter().map(|(file, text)| Op::Put(*file, text.clone())));
+    charged.extend((!facts.late_doors.is_empty() && !spec.host_cgroup).then_some(Op::CgroupNamespace));
+    if !charged.is_empty() {
+        inner.push(step("memory", "from here on what it uses counts", charged));
+    }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(caps::DEFAULT)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
@@ -786,6 +799,10 @@ mod tests {
             limits: Vec::new(),
             shm_size: 64 << 20,
             init: false,
+            resources: crate::cgroup::limits::Limits::default(),
+            device_rules: Vec::new(),
+            cgroup_parent: None,
+            host_cgroup: false,
         }
     }
 
@@ -806,6 +823,8 @@ mod tests {
             outlives: false,
             birthplace: None,
             doors: Vec::new(),
+            late_doors: Vec::new(),
+            late_writes: Vec::new(),
             parent: -1,
             init: None,
             volume_kinds: Vec::new(),

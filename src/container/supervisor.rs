@@ -21,6 +21,7 @@ use linux_raw_sys::general as k;
 use super::control::{self, MOST, ask, tell};
 use super::facts::{self, Held};
 use super::journal;
+use super::limits;
 use super::log::{self, Stream};
 use super::plan::{Facts, Layer, Plan};
 use super::record::{Entry, Record, State};
@@ -29,7 +30,7 @@ use super::spec::{Care, Health, Restart, Spec};
 use super::step::{Op, Program, Stdio, Strings, step};
 use super::supervise;
 use super::trace::Trace;
-use crate::cgroup::{self, Group, Needs};
+use crate::cgroup::{self, Group};
 use crate::error::{Doing, Error, Result, exit};
 use crate::sys::{self, Ended, PollFd};
 use crate::{clock, names, signals};
@@ -534,15 +535,25 @@ impl Supervisor {
         facts.caller_is_root = facts.caller_is_root && sys::all_ids_are_root();
         facts.outlives = true;
         self.place_layer(&mut facts)?;
-        let needs = Needs { asked: Vec::new(), lasting: true };
-        let group = Group::create(&cgroup::place(None, &id), &id, &needs)?;
+        // What was changed meanwhile (ctr update) is in the record.
+        self.job.spec.resources = limits::of_record(&self.job.record)?;
+        let place = cgroup::place(self.job.spec.cgroup_parent.as_deref(), &id);
+        if place != cgroup::place(None, &id) || limits::are_asked(&self.job.spec) {
+            // Who comes after us, should we be killed, must know where to look.
+            self.job.record.set("cgroup", &place);
+            self.save();
+        }
+        let (group, late) = limits::prepare(&self.job.spec, &place, &id, true)?;
         if group.exists() {
             self.job.record.set("cgroup", group.place());
         } else {
             self.job.record.unset("cgroup");
         }
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
-        facts.doors = group.doors().into_iter().map(|(_, door)| held.keep(door)).collect();
+        let (doors, late_doors) = limits::doors(&group, &self.job.spec);
+        facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.late_doors = late_doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.late_writes = late.into_iter().map(|(file, text)| (held.keep(file), text)).collect();
         let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
         facts.parent = ourselves.as_raw_fd();
         if self.signals.is_none() {
@@ -936,6 +947,18 @@ impl Supervisor {
             ask::SIGNAL => {
                 if let (Some(born), Some(signal)) = (born, data.first().filter(|n| (1..=64).contains(*n))) {
                     let _ = sys::pidfd_signal(born.pidfd.as_fd(), i32::from(*signal));
+                }
+            }
+            ask::UPDATE => {
+                let text = String::from_utf8_lossy(data).into_owned();
+                let pairs = || text.lines().filter_map(|line| line.split_once(' '));
+                if pairs().all(|(option, _)| limits::OPTIONS.contains(&option)) {
+                    let record = &mut self.job.record;
+                    pairs().flat_map(|(option, _)| limits::replaced_by(option)).for_each(|old| record.unset(old));
+                    pairs().for_each(|(option, value)| record.add(option, value));
+                    self.save();
+                    let Some(client) = self.clients.get(n) else { return };
+                    let _ = control::send_surely(client.socket.as_fd(), tell::NOTED, &[]);
                 }
             }
             ask::DETACH => (client.owner, client.gone) = (false, true),
