@@ -213,7 +213,11 @@ pub fn check(limits: &Limits) -> Result<()> {
         let text = std::fs::read_to_string(format!("/sys/devices/system/{what}/online")).unwrap_or_default();
         list(what, text.trim()).ok()
     };
-    let cpus = online("cpu");
+    // Where there is no /sys, those that we may use are all that can be known.
+    let ours =
+        || std::thread::available_parallelism().ok().map(|n| (0..u32::try_from(n.get()).unwrap_or(1)).collect());
+    let cpus: Option<Vec<u32>> =
+        if limits.quota.is_some() || limits.cpus.is_some() { online("cpu").or_else(ours) } else { None };
     if let (Some(quota), Some(cpus)) = (limits.quota.filter(|quota| *quota != u64::MAX), &cpus) {
         let (period, count) = (limits.period.unwrap_or(100_000), cpus.len() as u64);
         if quota > period.saturating_mul(count) {

@@ -12,6 +12,7 @@ mod faults;
 mod hostile;
 mod kills;
 mod lifecycle;
+mod limits;
 mod logs;
 mod options;
 mod readme;
