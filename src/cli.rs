@@ -123,6 +123,69 @@ pub struct Run {
     /// size of /dev/shm (64m)
     #[argh(option, arg_name = "SIZE")]
     pub shm_size: Option<String>,
+    /// the most memory it may use, such as 512m or 1.5g; what needs more is killed (137)
+    #[argh(option, short = 'm', arg_name = "SIZE")]
+    pub memory: Option<String>,
+    /// memory and swap together (twice --memory); -1 for no limit
+    #[argh(option, arg_name = "SIZE")]
+    pub memory_swap: Option<String>,
+    /// what the kernel tries to leave it when memory is short
+    #[argh(option, arg_name = "SIZE")]
+    pub memory_reservation: Option<String>,
+    /// how gladly its memory is swapped out, 0 to 100 (cgroup v1)
+    #[argh(option, arg_name = "N")]
+    pub memory_swappiness: Option<String>,
+    /// what needs more memory waits instead of being killed (cgroup v1)
+    #[argh(switch)]
+    pub oom_kill_disable: bool,
+    /// how many processors' time it may use, such as 1.5
+    #[argh(option, arg_name = "N")]
+    pub cpus: Option<String>,
+    /// the same by hand: a period, in microseconds (100000)
+    #[argh(option, arg_name = "US")]
+    pub cpu_period: Option<String>,
+    /// and how much of it; -1 for no limit
+    #[argh(option, arg_name = "US")]
+    pub cpu_quota: Option<String>,
+    /// its share when processors are short: 2 to 262144 (1024)
+    #[argh(option, short = 'c', arg_name = "N")]
+    pub cpu_shares: Option<String>,
+    /// the same in the measure of cgroup v2: 1 to 10000 (100)
+    #[argh(option, arg_name = "N")]
+    pub cpu_weight: Option<String>,
+    /// which processors, such as 0-2,5
+    #[argh(option, arg_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// which memory nodes
+    #[argh(option, arg_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// how many processes and threads; -1 for no limit
+    #[argh(option, arg_name = "N")]
+    pub pids_limit: Option<String>,
+    /// its share of block devices: 10 to 1000 (500)
+    #[argh(option, arg_name = "N")]
+    pub blkio_weight: Option<String>,
+    /// how fast it may read from a disk, such as /dev/sda:1m a second
+    #[argh(option, arg_name = "PATH:RATE")]
+    pub device_read_bps: Vec<String>,
+    /// how fast it may write to a disk
+    #[argh(option, arg_name = "PATH:RATE")]
+    pub device_write_bps: Vec<String>,
+    /// how many reads a second
+    #[argh(option, arg_name = "PATH:N")]
+    pub device_read_iops: Vec<String>,
+    /// how many writes a second
+    #[argh(option, arg_name = "PATH:N")]
+    pub device_write_iops: Vec<String>,
+    /// allow devices beside the usual ones, such as 'c 10:200 rwm'
+    #[argh(option, arg_name = "RULE")]
+    pub device_cgroup_rule: Vec<String>,
+    /// the control group below which its own is made (/ctr)
+    #[argh(option, arg_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+    /// private (sees its own control groups alone; the default) or host
+    #[argh(option, arg_name = "private|host")]
+    pub cgroupns: Option<String>,
     /// what to do when it ends: no (default), on-failure, on-failure:TIMES, always, unless-stopped
     #[argh(option, arg_name = "POLICY")]
     pub restart: Option<String>,
@@ -394,6 +457,64 @@ pub struct Pause {}
 #[argh(subcommand, name = "unpause", help_triggers("--help"))]
 pub struct Unpause {}
 
+/// Change the limits of containers, whether they run or not
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[allow(dead_code)] // its words are read by name, as a record's are
+#[argh(subcommand, name = "update", help_triggers("--help"))]
+pub struct Update {
+    /// the most memory it may use, such as 512m or 1.5g; what needs more is killed (137)
+    #[argh(option, short = 'm', arg_name = "SIZE")]
+    pub memory: Option<String>,
+    /// memory and swap together (twice --memory); -1 for no limit
+    #[argh(option, arg_name = "SIZE")]
+    pub memory_swap: Option<String>,
+    /// what the kernel tries to leave it when memory is short
+    #[argh(option, arg_name = "SIZE")]
+    pub memory_reservation: Option<String>,
+    /// how gladly its memory is swapped out, 0 to 100 (cgroup v1)
+    #[argh(option, arg_name = "N")]
+    pub memory_swappiness: Option<String>,
+    /// how many processors' time it may use, such as 1.5
+    #[argh(option, arg_name = "N")]
+    pub cpus: Option<String>,
+    /// the same by hand: a period, in microseconds (100000)
+    #[argh(option, arg_name = "US")]
+    pub cpu_period: Option<String>,
+    /// and how much of it; -1 for no limit
+    #[argh(option, arg_name = "US")]
+    pub cpu_quota: Option<String>,
+    /// its share when processors are short: 2 to 262144 (1024)
+    #[argh(option, short = 'c', arg_name = "N")]
+    pub cpu_shares: Option<String>,
+    /// the same in the measure of cgroup v2: 1 to 10000 (100)
+    #[argh(option, arg_name = "N")]
+    pub cpu_weight: Option<String>,
+    /// which processors, such as 0-2,5
+    #[argh(option, arg_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// which memory nodes
+    #[argh(option, arg_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// how many processes and threads; -1 for no limit
+    #[argh(option, arg_name = "N")]
+    pub pids_limit: Option<String>,
+    /// its share of block devices: 10 to 1000 (500)
+    #[argh(option, arg_name = "N")]
+    pub blkio_weight: Option<String>,
+    /// how fast it may read from a disk, such as /dev/sda:1m a second
+    #[argh(option, arg_name = "PATH:RATE")]
+    pub device_read_bps: Vec<String>,
+    /// how fast it may write to a disk
+    #[argh(option, arg_name = "PATH:RATE")]
+    pub device_write_bps: Vec<String>,
+    /// how many reads a second
+    #[argh(option, arg_name = "PATH:N")]
+    pub device_read_iops: Vec<String>,
+    /// how many writes a second
+    #[argh(option, arg_name = "PATH:N")]
+    pub device_write_iops: Vec<String>,
+}
+
 /// Give a container another name
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "rename", help_triggers("--help"))]
@@ -514,7 +635,7 @@ pub fn create_info() -> CommandInfoWithArgs {
 }
 
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 25] = [
+pub const VERBS: [Verb; 26] = [
     with_command("run", "ROOT COMMAND [ARG…]", Run::get_args_info),
     with_command("create", "ROOT COMMAND [ARG…]", create_info),
     verb("start", "CONTAINER…", Start::get_args_info),
@@ -532,6 +653,7 @@ pub const VERBS: [Verb; 25] = [
     verb("stats", "[CONTAINER…]", Stats::get_args_info),
     verb("pause", "CONTAINER…", Pause::get_args_info),
     verb("unpause", "CONTAINER…", Unpause::get_args_info),
+    verb("update", "CONTAINER…", Update::get_args_info),
     verb("rename", "CONTAINER NAME", Rename::get_args_info),
     verb("cp", "CONTAINER:SRC|SRC|- CONTAINER:DEST|DEST|-", Cp::get_args_info),
     verb("prune", "", Prune::get_args_info),

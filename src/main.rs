@@ -125,6 +125,7 @@ fn run(words: &[OsString]) -> Result<u8> {
         Some("rename") => cmd::end::rename,
         Some("pause") => cmd::pause::pause,
         Some("unpause") => cmd::pause::unpause,
+        Some("update") => cmd::update::update,
         Some("attach") => cmd::attach::attach,
         Some("wait") => cmd::attach::wait,
         Some("ps") => cmd::ps::ps,

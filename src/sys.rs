@@ -415,6 +415,32 @@ pub fn bury(pid: u32) -> io::Result<()> {
     wait(libc::P_PID, pid as usize, libc::WNOHANG).map(drop)
 }
 
+/// Loads a program that decides about device nodes; one word an instruction. `bpf(2)`, `BPF_PROG_LOAD` of
+/// `BPF_PROG_TYPE_CGROUP_DEVICE`, Linux 4.15.
+pub fn load_device_program(code: &[u64]) -> io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: usize = 5;
+    const BPF_PROG_TYPE_CGROUP_DEVICE: u64 = 15;
+    // The first part of union bpf_attr: type and number of instructions (a word each), instructions, license; the rest is zero.
+    let mut attr = [0u64; 6];
+    attr[0] = BPF_PROG_TYPE_CGROUP_DEVICE | (code.len() as u64) << 32;
+    attr[1] = code.as_ptr() as u64;
+    attr[2] = c"Apache-2.0".as_ptr() as u64;
+    // SAFETY: the structure and what it points to outlive the call and are only read; its size is passed.
+    check(unsafe { syscall3(k::__NR_bpf as usize, BPF_PROG_LOAD, attr.as_ptr() as usize, size_of_val(&attr)) })
+        .map(owned)
+}
+
+/// Lets such a program decide for a v2 control group, beside those that there are. `bpf(2)`, `BPF_PROG_ATTACH`.
+pub fn attach_device_program(group: BorrowedFd, program: BorrowedFd) -> io::Result<()> {
+    const BPF_PROG_ATTACH: usize = 8;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    const BPF_F_ALLOW_MULTI: u32 = 2;
+    let attr = [at(group) as u32, at(program) as u32, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI, 0, 0];
+    // SAFETY: as above.
+    check(unsafe { syscall3(k::__NR_bpf as usize, BPF_PROG_ATTACH, attr.as_ptr() as usize, size_of_val(&attr)) })
+        .map(drop)
+}
+
 /// A descriptor for a process. `pidfd_open(2)`, Linux 5.3.
 pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.

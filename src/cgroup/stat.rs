@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use linux_raw_sys::general as k;
 
-use super::{UNIFIED, V1, V2};
+use super::layout::{UNIFIED, V1, V2};
 use crate::{procfs, sys};
 
 /// The groups of one container that count something.

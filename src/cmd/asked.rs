@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FlagInfoKind};
 
+use crate::cgroup::devices::DeviceRule;
+use crate::cgroup::limits::Limits;
 use crate::cli::{self, Run};
 use crate::container::device;
+use crate::container::limits;
 use crate::container::record::Record;
 use crate::container::security;
 use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Userns};
@@ -101,7 +104,7 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         ids,
         hosts: asked.add_host.iter().map(|text| spec::host(text)).collect::<Result<_>>()?,
         dns: asked.dns.iter().map(|text| spec::name_server(text)).collect::<Result<_>>()?,
-        limits: limits(&asked.ulimit)?,
+        limits: ulimits(&asked.ulimit)?,
         shm_size: asked.shm_size.as_deref().map_or(Ok(64 << 20), |text| spec::bytes(text, "--shm-size"))?,
         init: asked.init,
         capabilities: caps::set(&asked.cap_add, &asked.cap_drop, asked.privileged)?,
@@ -110,14 +113,74 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         sysctls: Vec::new(),
         groups: asked.group_add.clone(),
         security: security::parse(&asked.security_opt)?,
+        resources: resources(asked)?,
+        device_rules: asked.device_cgroup_rule.iter().map(|text| DeviceRule::read(text)).collect::<Result<_>>()?,
+        cgroup_parent: asked.cgroup_parent.as_deref().map(cgroup_parent).transpose()?,
+        host_cgroup: match asked.cgroupns.as_deref() {
+            None | Some("" | "private") => false,
+            Some("host") => true,
+            Some(other) => {
+                return Err(Error::usage(format_args!("bad --cgroupns {other:?}: it is private or host")));
+            }
+        },
     };
     spec.sysctls = sysctls(&asked.sysctl, &spec)?;
     contradictions(&spec, asked)?;
     Ok(spec)
 }
 
+/// Every option that limits what the container may use, with what was given for it.
+pub fn resource_words(asked: &Run) -> Vec<(&'static str, &String)> {
+    let one = [
+        ("--memory", &asked.memory),
+        ("--memory-swap", &asked.memory_swap),
+        ("--memory-reservation", &asked.memory_reservation),
+        ("--memory-swappiness", &asked.memory_swappiness),
+        ("--cpus", &asked.cpus),
+        ("--cpu-period", &asked.cpu_period),
+        ("--cpu-quota", &asked.cpu_quota),
+        ("--cpu-shares", &asked.cpu_shares),
+        ("--cpu-weight", &asked.cpu_weight),
+        ("--cpuset-cpus", &asked.cpuset_cpus),
+        ("--cpuset-mems", &asked.cpuset_mems),
+        ("--pids-limit", &asked.pids_limit),
+        ("--blkio-weight", &asked.blkio_weight),
+    ];
+    let many = [
+        ("--device-read-bps", &asked.device_read_bps),
+        ("--device-write-bps", &asked.device_write_bps),
+        ("--device-read-iops", &asked.device_read_iops),
+        ("--device-write-iops", &asked.device_write_iops),
+    ];
+    let one = one.into_iter().filter_map(|(option, value)| Some((option, value.as_ref()?)));
+    one.chain(many.into_iter().flat_map(|(option, values)| values.iter().map(move |value| (option, value)))).collect()
+}
+
+fn resources(asked: &Run) -> Result<Limits> {
+    let words = resource_words(asked);
+    if words.is_empty() && !asked.oom_kill_disable {
+        return Ok(Limits::default());
+    }
+    limits::read(&|option| match option {
+        "--oom-kill-disable" => asked.oom_kill_disable.then(String::new).into_iter().collect(),
+        _ => words.iter().filter(|(key, _)| *key == option).map(|(_, value)| (*value).clone()).collect(),
+    })
+}
+
+/// `--cgroup-parent`, without slashes at its ends.
+fn cgroup_parent(text: &str) -> Result<String> {
+    let path = text.trim_matches('/');
+    let odd = |part: &str| matches!(part, "" | "." | "..") || part.chars().any(char::is_control);
+    if path.is_empty() || path.split('/').any(odd) {
+        return Err(Error::usage(format_args!(
+            "bad --cgroup-parent {text:?}: it is a path below the root of the control groups, such as /services"
+        )));
+    }
+    Ok(path.to_owned())
+}
+
 /// `--ulimit`s; of two for the same resource the last one wins.
-fn limits(texts: &[String]) -> Result<Vec<spec::Limit>> {
+fn ulimits(texts: &[String]) -> Result<Vec<spec::Limit>> {
     let mut limits: Vec<spec::Limit> = Vec::new();
     for text in texts {
         let limit = spec::limit(text)?;

@@ -6,6 +6,7 @@ use std::io::Write;
 use super::asked;
 use crate::cli::{Info, Inspect};
 use crate::container::device;
+use crate::container::limits;
 use crate::container::record::{self, Found, State, Status};
 use crate::container::spec::{self, Restart};
 use crate::error::{Error, Result};
@@ -153,6 +154,14 @@ fn host_config(found: &Found) -> Value {
     let record = &found.record;
     let text = |key: &str, usual: &str| -> Value { record.get(key).unwrap_or(usual).into() };
     let has = |key: &str| -> Value { record.get(key).is_some().into() };
+    let limits = limits::of_record(record).unwrap_or_default();
+    let size = |n: Option<u64>| -> Value { n.map_or(0, |n| i64::try_from(n).unwrap_or(-1)).into() };
+    let by_cpus = record.get("--cpus").and(limits.quota).filter(|n| *n != u64::MAX);
+    let nano = by_cpus.map_or(0, |n| i64::try_from(n.saturating_mul(10_000)).unwrap_or(0));
+    let parent = record
+        .get("cgroup")
+        .and_then(|place| place.rsplit_once('/'))
+        .map_or(String::new(), |(up, _)| format!("/{up}"));
     let policy = record.get("--restart").and_then(|text| spec::restart(text).ok()).unwrap_or_default();
     let (name, times) = match policy {
         Restart::No => ("no", 0),
@@ -202,7 +211,27 @@ fn host_config(found: &Found) -> Value {
             "ShmSize",
             record.get("--shm-size").and_then(|text| spec::bytes(text, "--shm-size").ok()).unwrap_or(64 << 20).into(),
         ),
-        ("CgroupParent", record.get("cgroup").map_or("", |_| "/ctr").into()),
+        ("CgroupParent", parent.into()),
+        ("CgroupnsMode", text("--cgroupns", "private")),
+        ("Memory", size(limits.memory)),
+        ("MemorySwap", size(limits.swap.or(limits.memory.map(|n| n.saturating_mul(2))))),
+        ("MemoryReservation", size(limits.reservation)),
+        ("MemorySwappiness", limits.swappiness.map_or(Value::Null, Value::from)),
+        ("OomKillDisable", limits.no_oom_kill.into()),
+        ("NanoCpus", nano.into()),
+        ("CpuPeriod", if nano > 0 { 0i64.into() } else { size(limits.period) }),
+        ("CpuQuota", if nano > 0 { 0i64.into() } else { size(limits.quota) }),
+        ("CpuShares", size(limits.shares)),
+        ("CpuWeight", size(limits.weight)),
+        ("CpusetCpus", limits.cpus.clone().unwrap_or_default().into()),
+        ("CpusetMems", limits.mems.clone().unwrap_or_default().into()),
+        ("PidsLimit", limits.pids.map_or(Value::Null, |n| size(Some(n)))),
+        ("BlkioWeight", size(limits.blkio_weight)),
+        ("BlkioDeviceReadBps", words(found, "--device-read-bps")),
+        ("BlkioDeviceWriteBps", words(found, "--device-write-bps")),
+        ("BlkioDeviceReadIOps", words(found, "--device-read-iops")),
+        ("BlkioDeviceWriteIOps", words(found, "--device-write-iops")),
+        ("DeviceCgroupRules", words(found, "--device-cgroup-rule")),
         ("LogConfig", Value::map([("Type", "cri".into()), ("Config", words(found, "--log-opt"))])),
     ])
 }

@@ -16,6 +16,7 @@ pub mod run;
 pub mod start;
 pub mod stats;
 pub mod top;
+pub mod update;
 
 mod asked;
 mod see;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use argh::ArgsInfo;
 
 use super::asked;
+use crate::cgroup::{self, Group};
 use crate::cli::{self, Run};
 use crate::container::client::{self, Outcome, Session};
 use crate::container::facts::{self, Held};
@@ -22,7 +23,7 @@ use crate::container::spec::{Care, Root, Spec};
 use crate::container::step::{Step, namespaces};
 use crate::container::supervisor::{self, Job};
 use crate::container::trace::Trace;
-use crate::container::{control, journal, security, spawn, streams, supervise};
+use crate::container::{control, journal, limits, security, spawn, streams, supervise};
 use crate::error::{Doing, Error, Result};
 use crate::{names, sys, tty};
 
@@ -185,6 +186,7 @@ fn make(options: Vec<String>, operands: Vec<OsString>) -> Result<Made> {
     let (id, made_up) = names::fresh().doing("make up an id", "getrandom")?;
     let name = spec.name.clone().unwrap_or(made_up);
     let record = asked::remember(&id, &options, &root, &command)?;
+    limits::check(&spec.resources)?;
     // What is wrong with the root is found now, not when it is started.
     let opened = sys::with_three_descriptors(|| facts::open_root(&spec.root))?;
     facts::gather(&spec, &opened, id.clone())?;
@@ -243,13 +245,30 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     let ourselves_pid = std::process::id();
     let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;
     facts.parent = ourselves.as_raw_fd();
+    let mut record = brief_record(&spec, asked, &facts.id);
+    record.set("supervisor", ourselves_pid.to_string());
+    // Most have none: it costs more than all that a short command does. Their device nodes are dead without rules: no mount of
+    // a container lets nodes live but that of its own /dev, which it cannot add to.
+    let group = if limits::are_asked(&spec) {
+        let place = cgroup::place(spec.cgroup_parent.as_deref(), &facts.id);
+        // Who comes after us, should we be killed, must know where to look.
+        record.set("cgroup", &place);
+        entry.save(&record)?;
+        let (group, late) = limits::prepare(&spec, &place, &facts.id, false)?;
+        let (doors, late_doors) = limits::doors(&group, &spec);
+        facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
+        facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.late_doors = late_doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.late_writes = late.into_iter().map(|(file, text)| (held.keep(file), text)).collect();
+        Some(OwnGroup(group))
+    } else {
+        None
+    };
     facts::prepare(&spec, &mut facts, &mut held)?;
     let files = Files::create(asked, &facts.id)?;
     if spec.host_pid {
         sys::adopt_orphans().doing("become the parent of orphans", "prctl")?;
     }
-    let mut record = brief_record(&spec, asked, &facts.id);
-    record.set("supervisor", ourselves_pid.to_string());
     let current = std::cell::RefCell::new(record);
     let beside = |pid: u32, facts: &Facts| {
         facts.remember(&mut current.borrow_mut());
@@ -266,11 +285,30 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     if spec.host_pid {
         supervise::reap_orphans();
     }
+    if let Some(OwnGroup(group)) = &group {
+        if group.oom_kills() > 0 {
+            let _ = writeln!(
+                io::stderr(),
+                "ctr: {name} ran out of memory (--memory): the kernel killed it or a part of it\r"
+            );
+        }
+        group.kill();
+    }
+    drop(group);
     drop(lease);
     entry.remove();
     // We end now, and the kernel closes the rest faster than we could.
     std::mem::forget((root, ourselves, connected, born));
     Ok(ended.code())
+}
+
+/// The control group of a container that ends with us.
+struct OwnGroup(Group);
+
+impl Drop for OwnGroup {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
 }
 
 /// The record of a container that ends with its `ctr run`.
@@ -300,6 +338,8 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
         ("--userns", &asked.userns),
         ("--stop-signal", &asked.stop_signal),
         ("--stop-timeout", &asked.stop_timeout),
+        ("--cgroup-parent", &asked.cgroup_parent),
+        ("--cgroupns", &asked.cgroupns),
     ] {
         add(option, value.as_ref());
     }
@@ -307,6 +347,12 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
         for text in texts {
             add(option, Some(text));
         }
+    }
+    for (option, value) in asked::resource_words(asked) {
+        add(option, Some(value));
+    }
+    for rule in &asked.device_cgroup_rule {
+        add("--device-cgroup-rule", Some(rule));
     }
     for label in &asked.label {
         add("--label", Some(label));
@@ -333,6 +379,7 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
         ("--interactive", asked.interactive),
         ("--init", asked.init),
         ("--privileged", asked.privileged),
+        ("--oom-kill-disable", asked.oom_kill_disable),
     ] {
         if on {
             record.add(option, "");

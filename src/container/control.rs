@@ -33,6 +33,8 @@ pub mod ask {
     pub const DOWN: u8 = b'S';
     /// The same, and everything in it is killed now.
     pub const KILL: u8 = b'K';
+    /// These options (`--memory 1g`, one a line) replace those of the record; answered by [`super::tell::NOTED`].
+    pub const UPDATE: u8 = b'U';
     /// I only want to know how it ends.
     pub const WAIT: u8 = b'W';
 }

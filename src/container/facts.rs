@@ -121,6 +121,8 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         outlives: false,
         birthplace: None,
         doors: Vec::new(),
+        late_doors: Vec::new(),
+        late_writes: Vec::new(),
         caller_is_root: way == Way::Plain && sys::all_ids_are_root(),
         fallback,
         parent: -1,

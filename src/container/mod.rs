@@ -13,6 +13,7 @@ pub mod ids;
 pub mod init;
 pub mod journal;
 pub mod layer;
+pub mod limits;
 pub mod log;
 pub mod plan;
 pub mod record;

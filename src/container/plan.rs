@@ -117,6 +117,10 @@ pub struct Facts {
     pub birthplace: Option<RawFd>,
     /// The doors of the v1 control groups that it joins.
     pub doors: Vec<RawFd>,
+    /// Those that it joins only when it is complete: what was needed to make it is not counted there.
+    pub late_doors: Vec<RawFd>,
+    /// What it writes then, by descriptors of files of its control group.
+    pub late_writes: Vec<(RawFd, String)>,
     /// The parent's own pidfd.
     pub parent: RawFd,
     /// ctr's own binary, for `--init`.
@@ -253,11 +257,14 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     let mut holder = Vec::new();
     // A cgroup namespace begins where its first process is at that moment, which for clone3 is where the *parent* is: so it
     // comes after the groups. In v1 a process joins them itself, by descriptors of the host's.
-    let grouped = facts.birthplace.is_some() || !facts.doors.is_empty();
+    let late = !facts.late_doors.is_empty();
+    let grouped = facts.birthplace.is_some() || !facts.doors.is_empty() || late;
     let join_groups = grouped.then(|| {
         let mut ops: Vec<Op> = facts.doors.iter().map(|door| Op::Join(*door)).collect();
         // Where there is a user namespace later, that is to own it.
-        ops.extend((!shifted).then_some(Op::CgroupNamespace));
+        if !late && !spec.host_cgroup && !shifted {
+            ops.push(Op::CgroupNamespace);
+        }
         step("cgroup", "control groups of its own, and no other to be seen", ops)
     });
     // Those that a user namespace is to own are made by who is in it.
@@ -321,7 +328,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     furnish(spec, facts, first_volume, &mut inner);
     settle(spec, facts, &mut inner);
 
-    let mut namespaces = k::CLONE_NEWNS | if grouped || shifted { 0 } else { k::CLONE_NEWCGROUP };
+    let mut namespaces = k::CLONE_NEWNS | if grouped || shifted || spec.host_cgroup { 0 } else { k::CLONE_NEWCGROUP };
     for (wanted, flag) in [
         (!spec.host_pid, k::CLONE_NEWPID),
         (!shifted, held),
@@ -880,13 +887,21 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     if !limits.is_empty() {
         inner.push(step("limits", "resource limits", limits));
     }
+    let mut charged: Vec<Op> = facts.late_doors.iter().map(|door| Op::Join(*door)).collect();
+    charged.extend(facts.late_writes.iter().map(|(file, text)| Op::Put(*file, text.clone())));
+    let shifted = facts.way.shift().is_some();
+    charged.extend((!facts.late_doors.is_empty() && !spec.host_cgroup && !shifted).then_some(Op::CgroupNamespace));
+    if !charged.is_empty() {
+        inner.push(step("memory", "from here on what it uses counts", charged));
+    }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
     inner.extend(facts.boundary.label());
     if facts.way.shift().is_some() {
         // All mounts are there: in the copy that this user namespace owns each of them is locked, with its flags, for whatever
         // power somebody gets in here (mount_namespaces(7)).
         let mut ops = vec![Op::Enter(HOLDER, k::CLONE_NEWUSER), Op::Become { groups: None, ids: Some((0, 0)) }];
-        ops.extend([Op::Unshare(k::CLONE_NEWNS | k::CLONE_NEWCGROUP), Op::Keyring]);
+        let cgroup = if spec.host_cgroup { 0 } else { k::CLONE_NEWCGROUP };
+        ops.extend([Op::Unshare(k::CLONE_NEWNS | cgroup), Op::Keyring]);
         let null = facts.stdio.map(|stdio| stdio == Stdio::Null);
         ops.extend(match facts.terminal {
             Some(_) => Some(Op::Reopen(c"/dev/pts/0".into(), [true; 3])),
@@ -990,6 +1005,10 @@ mod tests {
             sysctls: Vec::new(),
             groups: Vec::new(),
             security: crate::container::security::Security::default(),
+            resources: crate::cgroup::limits::Limits::default(),
+            device_rules: Vec::new(),
+            cgroup_parent: None,
+            host_cgroup: false,
         }
     }
 
@@ -1011,6 +1030,8 @@ mod tests {
             outlives: false,
             birthplace: None,
             doors: Vec::new(),
+            late_doors: Vec::new(),
+            late_writes: Vec::new(),
             parent: -1,
             init: None,
             volume_kinds: Vec::new(),

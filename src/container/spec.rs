@@ -150,6 +150,14 @@ pub struct Spec {
     pub groups: Vec<String>,
     /// `--security-opt`.
     pub security: Security,
+    /// What it may use of the machine.
+    pub resources: crate::cgroup::limits::Limits,
+    /// Devices that it may use beside the usual ones.
+    pub device_rules: Vec<crate::cgroup::devices::DeviceRule>,
+    /// Below which control group its own is made.
+    pub cgroup_parent: Option<String>,
+    /// It sees the host's control groups.
+    pub host_cgroup: bool,
 }
 
 /// A C string from what a user typed; a NUL byte cannot come from a command line, but from a file.

@@ -186,6 +186,8 @@ pub enum Op {
     EnterCgroupNamespace(RawFd),
     /// We join the control group that this file (its `cgroup.procs`) belongs to.
     Join(RawFd),
+    /// A file of our control group gets this text.
+    Put(RawFd, String),
     /// Wait for the end of the parent (its pidfd), then put these settings of the terminal in force. Everything else is
     /// closed first: this process must not keep the parent's pipes open.
     RestoreTerminal { parent: RawFd, terminal: RawFd, settings: k::termios },
@@ -284,6 +286,7 @@ impl Op {
             Op::EnterCgroupNamespace(process) => sys::enter_namespaces(sys::borrow(*process), k::CLONE_NEWCGROUP),
             Op::CgroupNamespace => rootfs::sys::unshare(k::CLONE_NEWCGROUP),
             Op::Join(door) => cgroup::join(sys::borrow(*door)),
+            Op::Put(file, text) => sys::write(sys::borrow(*file), text.as_bytes()).map(drop),
             Op::RestoreTerminal { parent, terminal, settings } => {
                 close_all_but(&[*parent.min(terminal), *parent.max(terminal)])?;
                 sys::poll(&mut [sys::PollFd { fd: *parent, events: libc::POLLIN, revents: 0 }], -1)?;
@@ -547,6 +550,7 @@ impl fmt::Display for Op {
             Op::Unguard => write!(f, "prctl PR_SET_PDEATHSIG 0"),
             Op::EnterCgroupNamespace(_) => write!(f, "nsenter --cgroup"),
             Op::CgroupNamespace => write!(f, "unshare --cgroup"),
+            Op::Put(_, text) => write!(f, "echo {text} > memory.max"),
             Op::Join(_) => write!(f, "echo 0 > cgroup.procs"),
             Op::RestoreTerminal { .. } => write!(f, "wait for ctr's end, stty as before"),
             Op::Signals => write!(f, "sigprocmask none"),

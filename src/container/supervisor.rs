@@ -22,6 +22,7 @@ use super::control::{self, MOST, ask, tell};
 use super::facts::{self, Held};
 use super::ids::Lease;
 use super::journal;
+use super::limits;
 use super::log::{self, Stream};
 use super::plan::{Facts, Layer, Plan, Way};
 use super::record::{Entry, Record, State};
@@ -30,7 +31,7 @@ use super::spec::{Care, Health, Restart, Spec};
 use super::step::{Op, Program, Stdio, Strings, step};
 use super::supervise;
 use super::trace::Trace;
-use crate::cgroup::Group;
+use crate::cgroup::{self, Group};
 use crate::error::{Doing, Error, Result, exit};
 use crate::sys::{self, Ended, PollFd};
 use crate::{clock, names, signals};
@@ -405,7 +406,7 @@ impl Supervisor {
         let mut data = vec![error.code];
         data.extend_from_slice(error.to_string().as_bytes());
         data.truncate(MOST);
-        Group::open(self.job.record.id()).remove();
+        self.job.record.group().remove();
         drop(self.lease.take());
         let _ = sys::unlink(sys::CWD, control::NAME, false);
         // What was written meanwhile is taken back: a container that never ran is what it was, and says why.
@@ -539,14 +540,25 @@ impl Supervisor {
         facts.caller_is_root = facts.caller_is_root && sys::all_ids_are_root();
         facts.outlives = true;
         self.place_layer(&mut facts)?;
-        let group = Group::create(&id);
+        // What was changed meanwhile (ctr update) is in the record.
+        self.job.spec.resources = limits::of_record(&self.job.record)?;
+        let place = cgroup::place(self.job.spec.cgroup_parent.as_deref(), &id);
+        if place != cgroup::place(None, &id) || limits::are_asked(&self.job.spec) {
+            // Who comes after us, should we be killed, must know where to look.
+            self.job.record.set("cgroup", &place);
+            self.save();
+        }
+        let (group, late) = limits::prepare(&self.job.spec, &place, &id, true)?;
         if group.exists() {
-            self.job.record.set("cgroup", format!("ctr/{id}"));
+            self.job.record.set("cgroup", group.place());
         } else {
             self.job.record.unset("cgroup");
         }
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
-        facts.doors = group.doors().into_iter().map(|door| held.keep(door)).collect();
+        let (doors, late_doors) = limits::doors(&group, &self.job.spec);
+        facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.late_doors = late_doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.late_writes = late.into_iter().map(|(file, text)| (held.keep(file), text)).collect();
         let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
         facts.parent = ourselves.as_raw_fd();
         if self.signals.is_none() {
@@ -949,12 +961,24 @@ impl Supervisor {
                     let _ = sys::pidfd_signal(born.pidfd.as_fd(), i32::from(*signal));
                 }
             }
+            ask::UPDATE => {
+                let text = String::from_utf8_lossy(data).into_owned();
+                let pairs = || text.lines().filter_map(|line| line.split_once(' '));
+                if pairs().all(|(option, _)| limits::OPTIONS.contains(&option)) {
+                    let record = &mut self.job.record;
+                    pairs().flat_map(|(option, _)| limits::replaced_by(option)).for_each(|old| record.unset(old));
+                    pairs().for_each(|(option, value)| record.add(option, value));
+                    self.save();
+                    let Some(client) = self.clients.get(n) else { return };
+                    let _ = control::send_surely(client.socket.as_fd(), tell::NOTED, &[]);
+                }
+            }
             ask::DETACH => (client.owner, client.gone) = (false, true),
             ask::DOWN | ask::KILL => {
                 (self.down, self.stopped) = (true, true);
                 client.waits = true;
                 if let (ask::KILL, Some(born)) = (message[0], born) {
-                    let group = Group::open(self.job.record.id());
+                    let group = self.job.record.group();
                     kill_all(born, &group);
                     let _ = group.thaw();
                 }

@@ -16,6 +16,7 @@ mod faults;
 mod hostile;
 mod kills;
 mod lifecycle;
+mod limits;
 mod logs;
 mod options;
 mod readme;

@@ -17,10 +17,10 @@ vm=$top/scripts/vm.sh
 # The initial root is a tmpfs (so Debian's kernels do it) or, as rootfstype=ramfs makes it, a real ramfs: another filesystem
 # below overlayfs, without extended attributes and limits. disk: one of ext4, and the machine is started three times.
 fast='
-cloud none   overlay tmpfs host,rootfs,doctor,lifecycle,audit
-cloud v2     overlay tmpfs host,rootfs,doctor,lifecycle,audit
-cloud v1     overlay tmpfs host,rootfs,doctor,lifecycle,audit
-cloud hybrid overlay tmpfs host,rootfs,doctor,lifecycle,audit
+cloud none   overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
+cloud v2     overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
+cloud v1     overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
+cloud hybrid overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
 cloud v2     disk    tmpfs reboot
 cloud none   -       tmpfs bare,doctor
 '

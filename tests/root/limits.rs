@@ -1,0 +1,222 @@
+//! What a container may use: limits by control groups as this machine has them, changed while it runs, refused when they are
+//! nonsense, and nothing left of them afterwards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::exec::Resident;
+use crate::support::{Done, Host, Live, busybox, ctr, plain, run, signal, until, within};
+
+/// All control groups of containers.
+fn groups() -> Vec<PathBuf> {
+    let place = Path::new("/sys/fs/cgroup");
+    let all = fs::read_dir(place).unwrap().flatten().map(|e| e.path()).chain([place.to_owned()]);
+    all.flat_map(|hierarchy| fs::read_dir(hierarchy.join("ctr")).into_iter().flatten().flatten().map(|e| e.path()))
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+fn groups_of(id: &str) -> Vec<PathBuf> {
+    groups().into_iter().filter(|path| path.ends_with(id)).collect()
+}
+
+/// What a file of a container's group says, wherever it is.
+fn says(id: &str, names: &[&str]) -> String {
+    groups_of(id)
+        .iter()
+        .flat_map(|dir| names.iter().map(move |name| dir.join(name)))
+        .find_map(|path| fs::read_to_string(path).ok())
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+const EAT: &str = "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; echo $?";
+
+fn id_of(name: &str) -> String {
+    within(&mut plain(["inspect", "-f", "{{.Id}}", name])).code(0).out.trim().to_owned()
+}
+
+#[test]
+fn memory_is_held_and_the_end_is_told() {
+    let host = Host::before();
+    let eat = ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
+    let done = within(ctr(["run", "-m", "20m", busybox()]).args(eat)).code(137);
+    assert!(done.err.contains("out of memory"), "{done:#?}");
+    within(ctr(["run", "-m", "200m", busybox()]).args(eat)).code(0);
+    host.same_soon();
+    within(plain(["run", "-d", "--name", "eater", "-m", "20m", busybox()]).args(eat)).code(0);
+    assert_eq!(within(&mut plain(["wait", "eater"])).code(0).out, "137\n");
+    let told = within(&mut plain(["inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "eater"])).code(0);
+    assert_eq!(told.out, "true 137\n");
+    let events = within(&mut plain(["events", "--since", "1m", "--until", "0s", "--format", "{{.Action}}"])).code(0);
+    assert!(events.out.lines().any(|line| line == "oom"), "{events:#?}");
+    within(&mut plain(["rm", "eater"])).code(0);
+    host.same_soon();
+}
+
+#[test]
+fn what_makes_a_container_is_not_charged_to_it() {
+    for size in ["1m", "512k", "256k"] {
+        let done = run(["-m", size, busybox(), "echo", "small"]).code(0);
+        assert_eq!((done.out.as_str(), done.err.as_str()), ("small\n", ""), "{size}");
+    }
+    within(&mut plain(["run", "-d", "--name", "small", "-m", "512k", busybox(), "sleep", "1000"])).code(0);
+    assert_eq!(within(&mut plain(["exec", "small", "echo", "in"])).code(0).out, "in\n");
+    within(&mut plain(["rm", "-f", "small"])).code(0);
+}
+
+#[test]
+fn processes_are_counted() {
+    let host = Host::before();
+    let done =
+        run(["--pids-limit", "5", busybox(), "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait"]);
+    assert!(done.err.contains("fork"), "{done:#?}");
+    host.same_soon();
+}
+
+#[test]
+fn two_that_are_busy_get_what_one_is_given() {
+    let held =
+        Resident::new("busy", &["--cpus", "0.5"], &["sh", "-c", "(while :; do :; done) & while :; do :; done"]);
+    let id = id_of("busy");
+    let file = Path::new("/sys/fs/cgroup/unified/ctr").join(&id).join("cpu.stat");
+    let file = if file.exists() { file } else { Path::new("/sys/fs/cgroup/ctr").join(&id).join("cpu.stat") };
+    let used = || -> u64 {
+        let text = fs::read_to_string(&file).unwrap();
+        text.lines().find_map(|l| l.strip_prefix("usage_usec ")).unwrap().parse().unwrap()
+    };
+    let (begun, before) = (std::time::Instant::now(), used());
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let (spent, elapsed) = (used() - before, begun.elapsed().as_micros() as u64);
+    let part = spent as f64 / elapsed as f64;
+    assert!((0.475..=0.525).contains(&part), "{part} of a processor");
+    drop(held);
+}
+
+#[test]
+fn a_disk_is_held_back() {
+    // Only where the disk that is written to is one, and can be held back.
+    if !Path::new("/dev/vda").exists() {
+        eprintln!("skipped: no /dev/vda here");
+        return;
+    }
+    let dir = crate::support::cache().join("io");
+    fs::create_dir_all(&dir).unwrap();
+    let on_disk = within(std::process::Command::new("df").arg("--output=source").arg(&dir)).out.contains("/dev/vda")
+        || within(std::process::Command::new("df").arg("--output=source").arg(&dir)).out.contains("/dev/root");
+    if !on_disk {
+        eprintln!("skipped: {} is not on /dev/vda", dir.display());
+        return;
+    }
+    let volume = format!("{}:/io", dir.display());
+    let write = |options: &[&str]| {
+        let begun = std::time::Instant::now();
+        let script = "dd if=/dev/zero of=/io/file bs=1M count=6 oflag=direct 2>&1";
+        let root = crate::support::debian();
+        within(ctr(["run", "-v", &volume]).args(options).args([root, "sh", "-c", script])).code(0);
+        begun.elapsed().as_secs_f64()
+    };
+    let (free, held) = (write(&[]), write(&["--device-write-bps", "/dev/vda:2m"]));
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(held > 2.0 && held > free, "{held} s, without a limit {free} s");
+}
+
+#[test]
+fn limits_are_changed_while_it_runs_and_hold_after_a_restart() {
+    let host = Host::before();
+    {
+        let one = Resident::idle("change", &["-m", "100m"]);
+        let id = id_of("change");
+        let memory = ["memory.limit_in_bytes", "memory.max"];
+        assert_eq!(says(&id, &memory), "104857600");
+        let done =
+            within(&mut plain(["update", "-m", "50m", "--pids-limit", "7", "--cpus", "0.5", "change"])).code(0);
+        assert_eq!(done.out, "change\n");
+        assert_eq!((says(&id, &memory), says(&id, &["pids.max"])), ("52428800".into(), "7".into()));
+        let format = "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}}";
+        let look = || within(&mut plain(["inspect", "-f", format, "change"])).code(0).out;
+        assert_eq!(look(), "52428800 7 500000000\n");
+        // A command in there is held as well; and so is its successor.
+        one.exec(&["@", "sh", "-c", EAT]);
+        within(&mut plain(["restart", "-t", "0", "change"])).code(0);
+        assert_eq!((says(&id, &memory), says(&id, &["pids.max"])), ("52428800".into(), "7".into()));
+        // What is refused changes nothing.
+        for bad in [
+            &["-m", "1"][..],
+            &["--cpuset-cpus", "4000"],
+            &["-m", "10m", "--memory-swap", "5m"],
+            &["--cpus", "1000"],
+            &[],
+        ] {
+            within(plain(["update"]).args(bad).arg("change")).refused(&[]);
+        }
+        assert_eq!(look(), "52428800 7 500000000\n");
+        assert_eq!(says(&id, &memory), "52428800");
+    }
+    host.same_soon();
+}
+
+#[test]
+fn device_rules_hold() {
+    let one = Resident::idle("nodes", &[]);
+    assert_eq!(one.says(&[], "echo x >/dev/null; head -c 3 /dev/zero | wc -c").trim(), "3");
+    let rules = says(&id_of("nodes"), &["devices.list"]);
+    assert!(rules.is_empty() || (rules.contains("c 1:3 rwm") && !rules.contains("a *:* rwm")), "{rules}");
+    drop(one);
+    let one = Resident::idle("more", &["--device-cgroup-rule", "c 10:200 rw"]);
+    let rules = says(&id_of("more"), &["devices.list"]);
+    assert!(rules.is_empty() || rules.contains("c 10:200 rw"), "{rules}");
+    drop(one);
+}
+
+#[test]
+fn nonsense_is_refused_and_nothing_is_left() {
+    let host = Host::before();
+    for bad in [
+        &["-m", "1"][..],
+        &["-m", "-5"],
+        &["-m", "99999999999999999999"],
+        &["--memory-swap", "1g"],
+        &["-m", "20m", "--memory-swap", "10m"],
+        &["--cpus", "1000"],
+        &["--cpus", "-1"],
+        &["--cpu-shares", "1"],
+        &["--cpuset-cpus", "4000"],
+        &["--cpuset-cpus", "x"],
+        &["--cpuset-mems", "900"],
+        &["--pids-limit", "-7"],
+        &["--blkio-weight", "1"],
+        &["--device-read-bps", "/dev/null:1m"],
+        &["--device-read-bps", "/nowhere:1m"],
+        &["--device-cgroup-rule", "all"],
+        &["--cgroup-parent", "/a/../b"],
+        &["--cgroupns", "maybe"],
+        &["--oom-kill-disable"],
+    ] {
+        within(ctr(["run"]).args(bad).args([busybox(), "true"])).refused(&[]);
+        within(plain(["run", "-d"]).args(bad).args([busybox(), "true"])).refused(&[]);
+        within(plain(["create"]).args(bad).args([busybox(), "true"])).refused(&[]);
+    }
+    host.same_soon();
+}
+
+#[test]
+fn a_killed_ctr_leaves_a_group_that_the_next_one_takes_away() {
+    let host = Host::before();
+    let live = Live::start(ctr(["run", "-m", "50m", "--name", "doomed"]).args([busybox(), "sleep", "1000"]));
+    let id = until("its record", || {
+        Some(id_of_quietly("doomed")).filter(|id| !id.is_empty() && !groups_of(id).is_empty())
+    });
+    signal(live.pid(), libc::SIGKILL);
+    live.done();
+    until("the next ctr to clean up", || {
+        within(&mut plain(["ps", "-a"]));
+        groups_of(&id).is_empty().then_some(())
+    });
+    host.same_soon();
+}
+
+fn id_of_quietly(name: &str) -> String {
+    within(&mut plain(["inspect", "-f", "{{.Id}}", name])).out.trim().to_owned()
+}
