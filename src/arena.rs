@@ -14,7 +14,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How much there is before libc is asked.
-const SIZE: usize = 128 * 1024;
+const SIZE: usize = 160 * 1024;
 
 #[repr(align(4096))]
 struct Piece(UnsafeCell<[u8; SIZE]>);

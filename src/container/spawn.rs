@@ -34,6 +34,10 @@ const STACK: usize = 64 * 1024;
 /// The same of who only waits.
 const HOLDERS_STACK: usize = 16 * 1024;
 
+/// Memory of a stack: whole pages, so that all of them can be given back.
+#[repr(C, align(4096))]
+struct Page([u8; 4096]);
+
 /// How often, in milliseconds, we look whether somebody wants us to stop.
 const LOOK: u32 = 2000;
 
@@ -386,8 +390,8 @@ fn stop_wanted() -> bool {
 }
 
 /// Memory for a child's stack, not touched before the child does.
-fn new_stack(size: usize) -> Box<[MaybeUninit<u128>]> {
-    Box::new_uninit_slice(size / size_of::<u128>())
+fn new_stack(size: usize) -> Box<[MaybeUninit<Page>]> {
+    Box::new_uninit_slice(size / size_of::<Page>())
 }
 
 /// The entry of the child: `orders` is what `clone3` below passed on.
@@ -400,7 +404,7 @@ extern "C" fn enter(orders: *mut Orders) -> ! {
 fn clone3(
     namespaces: u32,
     group: Option<RawFd>,
-    stack: &mut [MaybeUninit<u128>],
+    stack: &mut [MaybeUninit<Page>],
     orders: &mut Orders,
     report: &Report,
 ) -> io::Result<Born> {
