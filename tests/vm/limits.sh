@@ -39,6 +39,8 @@ ctr rm -f live >/t/discard 2>&1
 go ctr run -d --name nodes /rootfs sleep 1000
 expect 'limits: the usual devices' 0 '' ctr exec nodes sh -c 'echo x >/dev/null; busybox head -c 1 /dev/urandom >/dev/null'
 ctr rm -f nodes >/t/discard 2>&1
+# In v2 that is a program, which the kernel must take.
+expect 'limits: a device rule that was asked for' 0 '' ctr run --rm --device-cgroup-rule 'c 10:200 rwm' /rootfs sh -c 'echo x >/dev/null'
 case $mounts in
     v2)
         expect 'limits: no swappiness in v2' 125 '' ctr run --rm -m 20m --memory-swappiness 5 /rootfs true
