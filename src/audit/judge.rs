@@ -556,9 +556,10 @@ fn short(set: u64) -> String {
         n if set == caps::DEFAULT => format!("the usual {n}"),
         _ if set & !caps::DEFAULT == 0 => format!("{} of the usual 14", set.count_ones()),
         _ => {
-            let more = caps::list(set & !caps::DEFAULT);
+            let more = caps::list(set & !caps::DEFAULT).replace(',', ", ");
             match (set & caps::DEFAULT).count_ones() {
                 0 => more,
+                14 => format!("the usual 14, and {more}"),
                 n => format!("{n} of the usual 14, and {more}"),
             }
         }
