@@ -23,7 +23,7 @@ for ((n = 0; n < turns; n++)); do
 done
 median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 echo
-echo "One system call, nanoseconds, medians of $turns turns (each the median of 100 loops of 20,000 calls):"
+echo "One system call, nanoseconds, medians of $turns turns (each the tenth percentile of 100 loops of 20,000 calls):"
 echo
 echo '| | outside | inside, seccomp=unconfined | outside, behind a filter of one instruction | inside | inside ÷ outside | inside ÷ one instruction |'
 echo '|---|--:|--:|--:|--:|--:|--:|'
