@@ -164,7 +164,7 @@ impl Door {
         (sealed, ourselves): (Sealed, RawFd),
         held: &mut Held,
     ) -> Result<Born> {
-        let (birthplace, doors) = groups.ways_in(found.record.id());
+        let (birthplace, doors) = groups.ways_in(&found.record.group_place(), found.record.id());
         let birthplace = birthplace.map(|group| held.keep(group));
         let doors: Vec<RawFd> = doors.into_iter().map(|door| held.keep(door)).collect();
         let mut inner = Vec::new();

@@ -261,7 +261,7 @@ fn settle(state: &State, found: &Found, supervisor: Option<&OwnedFd>) -> Result<
     }
     if record.get("state") != Some("exited") {
         // With --pid host its processes do not end with the first one.
-        let group = Group::open(record.id());
+        let group = record.group();
         group.kill();
         group.remove();
         record.set("state", "exited");

@@ -134,6 +134,19 @@ impl Record {
         self.id().get(..names::SHORT).unwrap_or_default()
     }
 
+    /// The place of its control group; see `cgroup::Group`.
+    pub fn group_place(&self) -> String {
+        self.get("cgroup").map_or_else(|| cgroup::place(None, self.id()), str::to_owned)
+    }
+
+    /// Its control group, as far as it has one.
+    pub fn group(&self) -> cgroup::Group {
+        match self.get("cgroup") {
+            Some(place) => cgroup::Group::open_anywhere(place, self.id()),
+            None => cgroup::Group::open(&self.group_place(), self.id()),
+        }
+    }
+
     /// Writes down which process is the container's: what tells it from every other that ever had or will have its number.
     pub fn set_process(&mut self, pid: u32) -> io::Result<()> {
         let identity = identity(pid)?.ok_or(io::Error::from_raw_os_error(libc::ESRCH))?;
@@ -159,7 +172,7 @@ impl Record {
         }
         if namespace != pid_namespace(proc.as_fd())? {
             // Its number means nothing here; but its control group is everybody's.
-            if self.get("cgroup").is_some() && cgroup::Group::open(self.id()).is_populated() == Some(false) {
+            if self.get("cgroup").is_some() && self.group().is_populated() == Some(false) {
                 return Ok(None);
             }
             return Err(io::Error::other("it was started in another pid namespace: ask from there"));
@@ -312,7 +325,7 @@ impl Found {
 
     /// Its cgroup, if it was given one.
     pub fn group(&self) -> cgroup::Group {
-        cgroup::Group::open(self.record.id())
+        self.record.group()
     }
 
     /// Its directory, opened.
@@ -682,7 +695,7 @@ impl State {
     /// What there is under a name in one of the folders; None if there is nothing, or nothing yet. One that is being started
     /// is waited for, so many milliseconds.
     fn look(&self, tree: &Tree, name: &CStr, mut patience: usize) -> Option<Found> {
-        let frozen = |record: &Record| self.groups().is_frozen(record.id());
+        let frozen = |record: &Record| self.groups().is_frozen(&record.group_place(), record.id());
         // Somebody who holds the lock has written what is, or is about to: one who only looked for what dead ones left, for a
         // moment, has not.
         for _ in 0..TRIES / 10 + patience {
@@ -960,7 +973,7 @@ impl Tree {
             // Who cannot be looked at now may live: somebody else will look.
             looked => looked?,
         };
-        let group = cgroup::Group::open(record.id());
+        let group = record.group();
         if (process.is_some() || group.is_populated() == Some(true)) && self.is_copy(record.id(), dir.as_fd()) {
             return Ok(());
         }
@@ -1022,7 +1035,7 @@ impl Tree {
     /// Takes a container's directory away, and its layer: first under a name that is no container's, so that a command
     /// that is killed half-way leaves nothing that looks like one. EAGAIN if the name is not the directory's any more.
     fn remove(&self, name: &CStr, dir: BorrowedFd, record: &Record) -> io::Result<()> {
-        let group = cgroup::Group::open(record.id());
+        let group = record.group();
         let in_memory = record.get("layer-in-memory");
         let copy = (in_memory.is_some() || group.is_populated() == Some(true)) && self.is_copy(record.id(), dir);
         if !copy {

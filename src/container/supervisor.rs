@@ -30,7 +30,7 @@ use super::spec::{Care, Health, Restart, Spec};
 use super::step::{Op, Program, Stdio, Strings, step};
 use super::supervise;
 use super::trace::Trace;
-use crate::cgroup::Group;
+use crate::cgroup::{self, Group, Needs};
 use crate::error::{Doing, Error, Result, exit};
 use crate::sys::{self, Ended, PollFd};
 use crate::{clock, names, signals};
@@ -405,7 +405,7 @@ impl Supervisor {
         let mut data = vec![error.code];
         data.extend_from_slice(error.to_string().as_bytes());
         data.truncate(MOST);
-        Group::open(self.job.record.id()).remove();
+        self.job.record.group().remove();
         drop(self.lease.take());
         let _ = sys::unlink(sys::CWD, control::NAME, false);
         // What was written meanwhile is taken back: a container that never ran is what it was, and says why.
@@ -539,14 +539,15 @@ impl Supervisor {
         facts.caller_is_root = facts.caller_is_root && sys::all_ids_are_root();
         facts.outlives = true;
         self.place_layer(&mut facts)?;
-        let group = Group::create(&id);
+        let needs = Needs { asked: Vec::new(), lasting: true };
+        let group = Group::create(&cgroup::place(None, &id), &id, &needs)?;
         if group.exists() {
-            self.job.record.set("cgroup", format!("ctr/{id}"));
+            self.job.record.set("cgroup", group.place());
         } else {
             self.job.record.unset("cgroup");
         }
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
-        facts.doors = group.doors().into_iter().map(|door| held.keep(door)).collect();
+        facts.doors = group.doors().into_iter().map(|(_, door)| held.keep(door)).collect();
         let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
         facts.parent = ourselves.as_raw_fd();
         if self.signals.is_none() {
@@ -954,7 +955,7 @@ impl Supervisor {
                 (self.down, self.stopped) = (true, true);
                 client.waits = true;
                 if let (ask::KILL, Some(born)) = (message[0], born) {
-                    let group = Group::open(self.job.record.id());
+                    let group = self.job.record.group();
                     kill_all(born, &group);
                     let _ = group.thaw();
                 }
