@@ -577,7 +577,7 @@ mod tests {
             &["run", "--userns", "="],
             &["run", "--rm", "--userns", ""],
         ] {
-            assert_eq!(offered(line), ["auto", "host"], "{line:?}");
+            assert_eq!(offered(line), ["auto", "required", "host"], "{line:?}");
         }
         assert_eq!(offered(&["run", "--userns", "=", "h"]), ["host"]);
         assert_eq!(offered(&["doctor", "--format", "j"]), ["json"]);
