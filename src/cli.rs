@@ -117,6 +117,9 @@ pub struct Run {
     /// a group that the user is in beside his own: name or gid of the root filesystem
     #[argh(option, arg_name = "GROUP")]
     pub group_add: Vec<String>,
+    /// seccomp=FILE|builtin|unconfined, no-new-privileges=true|false, apparmor=PROFILE, label=type:NAME
+    #[argh(option, arg_name = "KEY=VALUE")]
+    pub security_opt: Vec<String>,
     /// size of /dev/shm (64m)
     #[argh(option, arg_name = "SIZE")]
     pub shm_size: Option<String>,

@@ -161,6 +161,13 @@ pub fn hint(step: &str, errno: i32) -> Option<&'static str> {
             "where it is to be inside, there is a link or a filesystem of the kernel's: choose another place"
         }
         ("mqueue" | "devpts", libc::ENODEV) => "this kernel lacks the filesystem: rebuild it, or load its module",
+        ("seccomp", libc::EINVAL | libc::ENOSYS) => {
+            "this kernel has no filters for system calls (CONFIG_SECCOMP_FILTER): --security-opt seccomp=unconfined"
+        }
+        ("label", libc::ENOENT) => {
+            "the security module knows no such profile: load it first (apparmor_parser -r FILE)"
+        }
+        ("label", libc::EINVAL) => "the security module's policy has no such label",
         (_, libc::EMFILE) => "raise the limit of open files: ulimit -n 1024",
         (_, libc::ENOMEM) => "free some memory, or raise the limits of the cgroup that ctr runs in",
         _ => return None,

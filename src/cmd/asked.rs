@@ -11,6 +11,7 @@ use argh::{ArgsInfo, FlagInfoKind};
 use crate::cli::{self, Run};
 use crate::container::device;
 use crate::container::record::Record;
+use crate::container::security;
 use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Userns};
 use crate::container::sysctl::{self, Space, Sysctl};
 use crate::error::{Doing, Error, Result};
@@ -110,7 +111,12 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         devices: asked.device.iter().map(|text| device::parse(text)).collect::<Result<_>>()?,
         sysctls: Vec::new(),
         groups: asked.group_add.clone(),
+        security: security::parse(&asked.security_opt)?,
     };
+    // As in Docker; whoever says otherwise is heard.
+    if asked.privileged && !asked.security_opt.iter().any(|text| text.starts_with("no-new-privileges")) {
+        spec.security.no_new_privs = false;
+    }
     spec.sysctls = sysctls(&asked.sysctl, &spec)?;
     contradictions(&spec, asked)?;
     Ok(spec)
@@ -315,6 +321,7 @@ pub fn settle(options: Vec<String>) -> Result<Vec<String>> {
                 add(value.split(',').map(word).collect::<Result<Vec<_>>>()?.join(","));
             }
             "--pidfile" | "--cidfile" | "--rootfs" => add(path(&value)?),
+            "--security-opt" => add(security::settle(&value)?),
             _ => add(value),
         }
     }

@@ -63,6 +63,7 @@ pub fn exec(words: &[OsString], all: &[OsString]) -> Result<u8> {
         capabilities: own.capabilities,
         container_privileged: own.privileged,
         groups: own.groups,
+        security: own.security,
     };
     let door = Door::look(&found, process, (wish.user.as_deref(), &wish.groups))?;
     if asked.tty && asked.interactive {

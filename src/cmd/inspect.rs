@@ -197,6 +197,7 @@ fn host_config(found: &Found) -> Value {
         ("ExtraHosts", words(found, "--add-host")),
         ("Dns", words(found, "--dns")),
         ("Ulimits", words(found, "--ulimit")),
+        ("SecurityOpt", words(found, "--security-opt")),
         ("Tmpfs", words(found, "--tmpfs")),
         (
             "ShmSize",

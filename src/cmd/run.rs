@@ -22,7 +22,7 @@ use crate::container::spec::{Care, Root, Spec};
 use crate::container::step::{Step, namespaces};
 use crate::container::supervisor::{self, Job};
 use crate::container::trace::Trace;
-use crate::container::{control, journal, spawn, streams, supervise};
+use crate::container::{control, journal, security, spawn, streams, supervise};
 use crate::error::{Doing, Error, Result};
 use crate::{names, sys, tty};
 
@@ -45,7 +45,7 @@ fn read(verb: &str, words: &[OsString]) -> Result<Option<Words>> {
 
 /// `ctr run`.
 pub fn run(words: &[OsString]) -> Result<u8> {
-    let Some(Words { asked, options, operands }) = read("run", words)? else { return Ok(0) };
+    let Some(Words { mut asked, options, operands }) = read("run", words)? else { return Ok(0) };
     if asked.dry_run
         || (asked.rm
             && !asked.detach
@@ -53,6 +53,9 @@ pub fn run(words: &[OsString]) -> Result<u8> {
             && asked.log_opt.is_empty()
             && asked.label_file.is_empty())
     {
+        for text in &mut asked.security_opt {
+            *text = security::settle(text)?;
+        }
         return here(&asked, operands);
     }
     let made = make(options, operands)?;
@@ -310,6 +313,7 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
     }
     for (option, values) in [
         ("--ulimit", &asked.ulimit),
+        ("--security-opt", &asked.security_opt),
         ("--cap-add", &asked.cap_add),
         ("--cap-drop", &asked.cap_drop),
         ("--device", &asked.device),

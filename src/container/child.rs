@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use rootfs::Trees;
 
 use super::fault::Fault;
-use super::step::{Context, Step};
+use super::step::{Context, Op, Step};
 use crate::sys;
 
 /// What the child lets its parent know, in memory that both share.
@@ -90,7 +90,10 @@ pub fn run(orders: &mut Orders) -> ! {
     let mut words = [0u8; 128];
     let mut context =
         Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, parent_ready: &report.parent_ready };
+    let mut watched = orders.watched;
     for (n, step) in (0u32..).zip(orders.steps) {
+        // A filter of the user's need not allow what it takes to be watched.
+        watched &= !step.ops.iter().any(|op| matches!(op, Op::Filter(program) if program.foreign));
         if let Some(errno) = orders.fault.fails(step.name) {
             fail(report, errno);
         }
@@ -101,7 +104,7 @@ pub fn run(orders: &mut Orders) -> ! {
                 fail(report, e.raw_os_error().unwrap_or(libc::EIO));
             }
         }
-        if let (true, Some(time)) = (orders.watched, report.times.get(n as usize)) {
+        if let (true, Some(time)) = (watched, report.times.get(n as usize)) {
             time.store(sys::now(), Ordering::Relaxed);
             report.done.store(n + 1, Ordering::Release);
             report.alive.store(n + 2, Ordering::Release);

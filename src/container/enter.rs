@@ -17,6 +17,7 @@ use super::facts::Held;
 use super::plan::{Plan, environment};
 use super::record::{Found, Status};
 use super::seal::Sealed;
+use super::security::Security;
 use super::spawn::{self, Born};
 use super::spec::Limit;
 use super::step::{Op, Program, step};
@@ -49,6 +50,8 @@ pub struct Wish {
     pub container_privileged: bool,
     /// Groups that the container's users are in beside their own.
     pub groups: Vec<String>,
+    /// `--security-opt` of the container.
+    pub security: Security,
 }
 
 /// A container that we are about to enter, looked at from outside.
@@ -167,6 +170,13 @@ impl Door {
         let (birthplace, doors) = groups.ways_in(&found.record.group_place(), found.record.id());
         let birthplace = birthplace.map(|group| held.keep(group));
         let doors: Vec<RawFd> = doors.into_iter().map(|door| held.keep(door)).collect();
+        // No more than we have ourselves, unless it is another user namespace, over which we have all.
+        let all = caps::Set { all: caps::all(), named: 0 };
+        let set = if wish.privileged { all } else { caps::Set { named: 0, ..wish.capabilities } };
+        let set = caps::available(set, self.namespaces & k::CLONE_NEWUSER != 0)?;
+        // The same as the container's own, for what this command may do.
+        let mut boundary = wish.security.look(set, wish.privileged || wish.container_privileged)?;
+        boundary.prepare(|fd| held.keep(fd))?;
         let mut inner = Vec::new();
         if let Some(copy) = sealed.number() {
             inner.push(step("let-go", "the mount that our binary is on", vec![Op::LetGo(copy)]));
@@ -198,18 +208,19 @@ impl Door {
         let mut ops = vec![Op::Tree(rootfs::Op::Umask(0o022)), Op::Tree(rootfs::Op::WorkDir(wish.workdir.clone()))];
         ops.extend(wish.limits.iter().map(|limit| Op::Limit(*limit)));
         inner.push(step("workdir", "where it starts, never outside of the root", ops));
-        // No more than we have ourselves, unless it is another user namespace, over which we have all.
-        let all = caps::Set { all: caps::all(), named: 0 };
-        let set = if wish.privileged { all } else { caps::Set { named: 0, ..wish.capabilities } };
-        let set = caps::available(set, self.namespaces & k::CLONE_NEWUSER != 0)?;
+        inner.extend(boundary.label());
         inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(set)]));
         let groups = can_set_groups().then(|| self.user.groups.clone());
-        inner.push(step("user", "who it is", vec![Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) }]));
+        let change = Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) };
+        inner.push(step("user", "who it is", boundary.user(change)));
         let kept = if self.user.uid == 0 { set } else { 0 };
-        inner.push(step("capabilities", "those of the container, and none to inherit", vec![Op::Capabilities(kept)]));
-        if !wish.container_privileged {
-            inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
-        }
+        let until = boundary.until_filtered(kept);
+        inner.push(step(
+            "capabilities",
+            "those of the container, and none to inherit",
+            vec![Op::Capabilities(until)],
+        ));
+        inner.extend(boundary.no_new_privs());
         let mut guard = if wish.outlives { Vec::new() } else { vec![Op::Guard(ourselves)] };
         if sealed.number().is_some() {
             guard.push(Op::AwaitParent(ourselves));
@@ -217,6 +228,7 @@ impl Door {
         guard.push(Op::Signals);
         inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
         inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
+        inner.extend(boundary.filter(kept));
         let env = environment(&self.hostname, &self.user.home, given.terminal.is_some(), &wish.env);
         inner.push(step(
             "exec",

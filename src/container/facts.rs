@@ -130,6 +130,7 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         named_capabilities: spec.capabilities.named,
         devices,
         host_devices,
+        boundary: spec.security.look(capabilities, spec.privileged)?,
     })
 }
 
@@ -245,6 +246,7 @@ pub fn prepare(spec: &Spec, facts: &mut Facts, held: &mut Held) -> Result<()> {
         facts.init =
             Some(held.keep(init::binary().doing("take a sealed copy of ctr, for --init", "/proc/self/exe")?));
     }
+    facts.boundary.prepare(|fd| held.keep(fd))?;
     Ok(())
 }
 

@@ -17,6 +17,7 @@ pub mod log;
 pub mod plan;
 pub mod record;
 pub mod seal;
+pub mod security;
 pub mod spawn;
 pub mod spec;
 pub mod step;

@@ -24,6 +24,7 @@ use rootfs::path::{Kind, Links};
 use rootfs::{InRoot, Op as Tree, Slot};
 
 use super::device::Node;
+use super::security::Boundary;
 use super::spec::{Network, Root, Spec, Tmpfs, Volume};
 use super::step::{Op, Program, Stdio, Step, step};
 use crate::caps;
@@ -130,6 +131,8 @@ pub struct Facts {
     pub devices: Vec<Node>,
     /// Those of the host that fill `/dev`.
     pub host_devices: Vec<Node>,
+    /// `--security-opt`, with what had to be looked at.
+    pub boundary: Boundary,
 }
 
 /// The list, and what `clone3` has to know.
@@ -885,21 +888,21 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("userns", "root inside is nobody outside from here on", ops));
         inner.extend(sysctls(spec));
     }
+    inner.extend(facts.boundary.label());
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(facts.capabilities)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
     let ids = Some((user.uid, user.gid))
         .filter(|ids| *ids != (0, 0) || !(facts.caller_is_root || facts.way.shift().is_some()));
-    inner.push(step("user", "who it is", vec![Op::Become { groups, ids }]));
+    inner.push(step("user", "who it is", facts.boundary.user(Op::Become { groups, ids })));
     let kept = if user.uid == 0 { facts.capabilities } else { 0 };
     let why = match kept {
         caps::DEFAULT => "14 of root's 41 powers, and none to inherit",
         0 => "none of root's powers, and none to inherit",
         _ => "those of root's powers that were asked for, and none to inherit",
     };
-    inner.push(step("capabilities", why, vec![Op::Capabilities(kept)]));
-    if !spec.privileged {
-        inner.push(step("no-new-privs", "set-user-id programs give nothing", vec![Op::NoNewPrivs]));
-    }
+    let set = facts.boundary.until_filtered(kept);
+    inner.push(step("capabilities", why, vec![Op::Capabilities(set)]));
+    inner.extend(facts.boundary.no_new_privs());
     // Our own init reads them; a signal that comes before it can must wait.
     let signals = (!spec.init).then_some(Op::Signals);
     let mut guard = vec![Op::Guard(facts.parent)];
@@ -916,6 +919,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("unguard", "whoever comes after ctr will find it", free));
     }
     inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: facts.init }]));
+    inner.extend(facts.boundary.filter(kept));
     inner.push(step("exec", "from here on it is the user's program", vec![Op::Exec(program(spec, facts))]));
 }
 
@@ -980,6 +984,7 @@ mod tests {
             devices: Vec::new(),
             sysctls: Vec::new(),
             groups: Vec::new(),
+            security: crate::container::security::Security::default(),
         }
     }
 
@@ -1008,6 +1013,7 @@ mod tests {
             named_capabilities: 0,
             devices: Vec::new(),
             host_devices: Vec::new(),
+            boundary: spec().security.look(caps::DEFAULT, false).unwrap(),
         }
     }
 
@@ -1048,7 +1054,9 @@ mod tests {
             assert!(at("stdio") < at("mask") && at("dev") < at("stdio"));
             // The bounding set needs a capability that the capability set then lacks; a change of user clears the
             // parent-death signal; nothing may follow that could open a descriptor.
-            for two in ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "exec"].windows(2) {
+            for two in
+                ["bounding", "user", "capabilities", "no-new-privs", "guard", "close", "seccomp", "exec"].windows(2)
+            {
                 assert!(at(two[0]) < at(two[1]), "{names:?}");
             }
             assert_eq!(names.last(), Some(&"exec"));

@@ -12,6 +12,7 @@ use linux_raw_sys::general as k;
 use rootfs::InRoot;
 
 use super::device::Device;
+use super::security::Security;
 use super::sysctl::Sysctl;
 use crate::caps;
 use crate::error::{Error, Result};
@@ -147,6 +148,8 @@ pub struct Spec {
     pub sysctls: Vec<Sysctl>,
     /// Groups that its user is in beside his own, as typed.
     pub groups: Vec<String>,
+    /// `--security-opt`.
+    pub security: Security,
 }
 
 /// A C string from what a user typed; a NUL byte cannot come from a command line, but from a file.

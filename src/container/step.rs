@@ -16,6 +16,8 @@ use rootfs::Trees;
 
 use super::spec::Limit;
 use super::sysctl::{self, Sysctl};
+use crate::lsm::Label;
+use crate::seccomp::Program as Filter;
 use crate::{caps, cgroup, procfs, sys};
 
 /// How often, in milliseconds, the child that waits for its parent looks whether there still is one.
@@ -164,6 +166,12 @@ pub enum Op {
     Become { groups: Option<Vec<u32>>, ids: Option<(u32, u32)> },
     /// Effective and permitted capabilities; inheritable and ambient ones are none.
     Capabilities(u64),
+    /// The next `execve` makes us this to a security module; the descriptor of the host's procfs.
+    Label(RawFd, Label),
+    /// The permitted capabilities survive the change of ids.
+    KeepCapabilities,
+    /// From here on every system call passes this.
+    Filter(Filter),
     /// No `execve` gives privileges any more.
     NoNewPrivs,
     /// We die when the parent does; and if it is dead already (its pidfd is readable) we do not start.
@@ -265,6 +273,9 @@ impl Op {
                 done => done,
             },
             Op::NoNewPrivs => sys::no_new_privs(),
+            Op::Label(proc, label) => label.write(sys::borrow(*proc)),
+            Op::KeepCapabilities => sys::keep_capabilities(),
+            Op::Filter(program) => sys::seccomp_filter(&program.insns, program.flags),
             Op::Guard(parent) => guard(*parent),
             Op::Unguard => sys::parent_death_signal(0),
             Op::EnterCgroupNamespace(process) => sys::enter_namespaces(sys::borrow(*process), k::CLONE_NEWCGROUP),
@@ -524,6 +535,11 @@ impl fmt::Display for Op {
             Op::Capabilities(0) => write!(f, "capset none"),
             Op::Capabilities(set) => write!(f, "capset {}", caps::list(*set)),
             Op::NoNewPrivs => write!(f, "prctl PR_SET_NO_NEW_PRIVS"),
+            Op::Label(_, label) => {
+                write!(f, "echo {} > {}", label.text().to_string_lossy(), label.file().to_string_lossy())
+            }
+            Op::KeepCapabilities => write!(f, "prctl PR_SET_KEEPCAPS"),
+            Op::Filter(program) => program.fmt(f),
             Op::Guard(_) => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
             Op::Unguard => write!(f, "prctl PR_SET_PDEATHSIG 0"),
             Op::EnterCgroupNamespace(_) => write!(f, "nsenter --cgroup"),

@@ -20,6 +20,7 @@ mod readme;
 mod records;
 mod reliability;
 mod rootless;
+mod seccomp;
 mod signals;
 mod stats;
 mod support;
