@@ -117,7 +117,7 @@ pub struct Run {
     /// a group that the user is in beside his own: name or gid of the root filesystem
     #[argh(option, arg_name = "GROUP")]
     pub group_add: Vec<String>,
-    /// seccomp=FILE|builtin|unconfined, no-new-privileges=true|false, apparmor=PROFILE, label=type:NAME
+    /// seccomp=FILE|builtin|unconfined, no-new-privileges=BOOL, apparmor=NAME, label=type:NAME
     #[argh(option, arg_name = "KEY=VALUE")]
     pub security_opt: Vec<String>,
     /// size of /dev/shm (64m)
