@@ -585,7 +585,6 @@ mod tests {
 
     #[test]
     fn every_operator_compares_64_bits() {
-        type Holds = fn(u64, u64) -> bool;
         let values = [
             0,
             1,
