@@ -93,6 +93,8 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         host_uts: only_host(&asked.uts, "--uts")?,
         userns: match asked.userns.as_deref() {
             // A map by hand is a wish for a user namespace.
+            // Who asks for all privileges means those of the host.
+            None if sys::euid() == 0 && ids.is_none() && asked.privileged => Userns::Host,
             None if sys::euid() == 0 && ids.is_none() => spec::DEFAULT_USERNS,
             Some("host") => Userns::Host,
             None | Some("auto") => Userns::Auto,

@@ -7,7 +7,7 @@ use super::asked;
 use crate::cli::{Info, Inspect};
 use crate::container::device;
 use crate::container::limits;
-use crate::container::record::{self, Found, State, Status};
+use crate::container::record::{self, Found, Record, State, Status};
 use crate::container::spec::{self, Restart};
 use crate::error::{Error, Result};
 use crate::json::Value;
@@ -128,8 +128,9 @@ fn describe(found: &Found, size: bool) -> Value {
 }
 
 /// What root gets who says nothing; an ordinary user has no choice.
-fn usual_userns() -> &'static str {
-    if sys::euid() == 0 && spec::DEFAULT_USERNS == spec::Userns::Host { "host" } else { "auto" }
+fn usual_userns(record: &Record) -> &'static str {
+    let privileged = record.get("--privileged").is_some();
+    if sys::euid() == 0 && (privileged || spec::DEFAULT_USERNS == spec::Userns::Host) { "host" } else { "auto" }
 }
 
 /// Which ids it has, or had when it ran last; and why they are the host's, if they were not to be.
@@ -192,7 +193,7 @@ fn host_config(found: &Found) -> Value {
         ("PidMode", text("--pid", "")),
         ("IpcMode", text("--ipc", "private")),
         ("UTSMode", text("--uts", "")),
-        ("UsernsMode", text("--userns", usual_userns())),
+        ("UsernsMode", text("--userns", usual_userns(record))),
         ("Privileged", has("--privileged")),
         ("CapAdd", cap_add.into()),
         ("CapDrop", cap_drop.into()),

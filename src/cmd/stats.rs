@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::cgroup::stat::{Counted, Counters};
+use crate::cgroup::Group;
+use crate::cgroup::stat::{self, Counted};
 use crate::cli::Stats;
 use crate::container::record::{Found, State};
 use crate::container::supervise;
@@ -68,9 +69,9 @@ struct Reading {
 /// What is known of one container from one reading to the next.
 #[derive(Debug, Default)]
 struct Watched {
-    /// The process that its counters were found by; another one is another life.
+    /// Its process; another one is another life.
     pid: u32,
-    counters: Counters,
+    group: Group,
     last: Reading,
     /// Hundredths of a per cent of one processor.
     cpu: Option<u64>,
@@ -85,10 +86,9 @@ impl Watched {
             return;
         };
         if pid != self.pid {
-            let counters = Counters::of(proc, pid, found.record.id());
-            *self = Watched { pid, counters, ..Watched::default() };
+            *self = Watched { pid, group: found.group(), ..Watched::default() };
         }
-        let now = Reading { at: sys::now(), counted: self.counters.read(), net: net(proc, pid) };
+        let now = Reading { at: sys::now(), counted: stat::count(&self.group), net: net(proc, pid) };
         let mut ended = [PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
         if sys::poll(&mut ended, 0).is_ok_and(|n| n > 0) {
             *self = Watched::default();

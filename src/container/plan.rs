@@ -895,7 +895,6 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("memory", "from here on what it uses counts", charged));
     }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
-    inner.extend(facts.boundary.label());
     if facts.way.shift().is_some() {
         // All mounts are there: in the copy that this user namespace owns each of them is locked, with its flags, for whatever
         // power somebody gets in here (mount_namespaces(7)).
@@ -910,6 +909,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("userns", "root inside is nobody outside from here on", ops));
         inner.extend(sysctls(spec));
     }
+    inner.extend(facts.boundary.label());
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(facts.capabilities)]));
     let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
     let ids = Some((user.uid, user.gid))

@@ -50,7 +50,7 @@ fn five_sets_for_root_and_for_others() {
         (&["--privileged", "--cap-drop=SYS_ADMIN"], all() & !SYS_ADMIN),
     ] {
         for init in [&[][..], &["--init"]] {
-            let with = |more: &[&'static str]| [options, init, more].concat();
+            let with = |more: &[&'static str]| [options, init, more, &["--userns=host"]].concat();
             assert_eq!(sets(&says(&with(&[]), STATUS)), [0, wanted, wanted, wanted, 0], "{options:?} {init:?}");
             // Whoever is not root has what the kernel would leave him: nothing.
             assert_eq!(sets(&says(&with(&["-uweb"]), STATUS)), [0, 0, 0, wanted, 0], "{options:?} {init:?} -u");
@@ -83,6 +83,7 @@ fn exec_and_health_checks_have_the_same() {
         "run",
         "-d",
         "--name=caps",
+        "--userns=host",
         "--cap-add=NET_ADMIN",
         "--cap-drop=CHOWN",
         "--group-add=disk",
@@ -130,6 +131,7 @@ fn exec_into_a_container_of_the_foreground() {
         "-i",
         "--name=fore",
         "--privileged",
+        "--userns=host",
         "--cap-drop=CHOWN",
         "--group-add=77",
         busybox(),
@@ -170,7 +172,10 @@ fn what_is_no_capability_or_cannot_be_had() {
         let number = (!all() & everything).trailing_zeros();
         let name = ["SYS_RESOURCE", "24"];
         if number == 24 {
-            refused(&["--cap-add=sys_resource"], &["--cap-add", name[0], "ctr itself does not have it"]);
+            refused(
+                &["--cap-add=sys_resource", "--userns=host"],
+                &["--cap-add", name[0], "ctr itself does not have it"],
+            );
         }
     }
     // Nor can it when its own have been taken away.
@@ -179,13 +184,17 @@ fn what_is_no_capability_or_cannot_be_had() {
         "run",
         "--rm",
         "--cap-add=NET_ADMIN",
+        "--userns=host",
         busybox(),
         "true",
     ]);
     within(&mut less).refused(&["NET_ADMIN", "ctr itself does not have it"]);
     let less = |words: &[&str]| {
         let mut less = Command::new("setpriv");
-        less.args(["--bounding-set=-audit_write,-sys_time", "--"]).arg(ctr_path()).args(["run", "--rm"]).args(words);
+        less.args(["--bounding-set=-audit_write,-sys_time", "--"])
+            .arg(ctr_path())
+            .args(["run", "--rm", "--userns=host"])
+            .args(words);
         within(less.args([busybox(), "cat", "/proc/self/status"])).code(0).out
     };
     const AUDIT_WRITE: u64 = 1 << 29;
@@ -259,11 +268,11 @@ fn nodes_are_dead_unless_privileged() {
         go(options.iter().copied().chain([&*volume, &*root, "sh", "-c", script])).code(0).out
     };
     for options in [
-        &[][..],
+        &["--userns=host"][..],
         &["--userns=auto"],
-        &["--cap-add=ALL"],
+        &["--cap-add=ALL", "--userns=host"],
         &["--privileged", "--userns=auto"],
-        &["--rw"],
+        &["--rw", "--userns=host"],
         &["--device=/dev/fuse"],
     ] {
         assert_eq!(try_it(options), "", "{options:?}");
