@@ -65,6 +65,10 @@ pub const USUAL: [DeviceRule; 10] = [
 const CONSOLE: DeviceRule = char(5, Some(1));
 
 impl DeviceRule {
+    /// Whatever there is: no rules at all.
+    pub const EVERYTHING: DeviceRule =
+        DeviceRule { kind: Kind::All, major: None, minor: None, access: MKNOD | READ | WRITE };
+
     /// `c 1:3 rwm`: a kind (a, b, c), numbers or *, and what is allowed.
     pub fn read(text: &str) -> Result<DeviceRule> {
         let bad = || {

@@ -254,7 +254,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         // Who comes after us, should we be killed, must know where to look.
         record.set("cgroup", &place);
         entry.save(&record)?;
-        let (group, late) = limits::prepare(&spec, &place, &facts.id, false)?;
+        let (group, late) = limits::prepare(&spec, &facts.devices, &place, &facts.id, false)?;
         let (doors, late_doors) = limits::doors(&group, &spec);
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
         facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();

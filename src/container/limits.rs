@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use super::device::Node;
 use super::record::Record;
 use super::spec::{self, Spec};
+use crate::cgroup::devices::DeviceRule;
 use crate::cgroup::limits::{Limits, Setting, Throttle};
 use crate::cgroup::{self, Controller, Group, Needs, Version, devices};
 use crate::error::{Doing, Error, Result};
@@ -244,10 +246,10 @@ pub type Late = Vec<(OwnedFd, String)>;
 
 /// The control group of a container that is about to be made, with its limits in force; the group is gone again after an
 /// error. Where nothing was asked for it may be none.
-pub fn prepare(spec: &Spec, place: &str, id: &str, lasting: bool) -> Result<(Group, Late)> {
+pub fn prepare(spec: &Spec, nodes: &[Node], place: &str, id: &str, lasting: bool) -> Result<(Group, Late)> {
     check(&spec.resources)?;
     let mut asked = spec.resources.controllers();
-    if !spec.device_rules.is_empty() {
+    if rules_are_asked(spec) {
         asked.push(Controller::Devices);
     }
     let needed = !asked.is_empty() || spec.cgroup_parent.is_some();
@@ -256,8 +258,8 @@ pub fn prepare(spec: &Spec, place: &str, id: &str, lasting: bool) -> Result<(Gro
         let nothing = || Error::usage("no control group can be made here: ctr doctor says what is mounted");
         return if needed { Err(nothing()) } else { Ok((group, Vec::new())) };
     }
-    let done = apply(&group, &spec.resources, true)
-        .and_then(|late| apply_devices(&group, &spec.device_rules).map(|()| late));
+    let done =
+        apply(&group, &spec.resources, true).and_then(|late| apply_devices(&group, spec, nodes).map(|()| late));
     match done {
         Ok(late) => Ok((group, late)),
         Err(e) => {
@@ -269,7 +271,13 @@ pub fn prepare(spec: &Spec, place: &str, id: &str, lasting: bool) -> Result<(Gro
 
 /// Whether a container needs a control group for what was asked, even if it ends with its `ctr run`.
 pub fn are_asked(spec: &Spec) -> bool {
-    spec.resources.any() || !spec.device_rules.is_empty() || spec.cgroup_parent.is_some()
+    spec.resources.any() || rules_are_asked(spec) || spec.cgroup_parent.is_some()
+}
+
+/// Whether rules for devices must be in force: those that were given, or for a `--device` with which not all may be done.
+fn rules_are_asked(spec: &Spec) -> bool {
+    let all = |access: &str| access.contains('r') && access.contains('w');
+    !spec.device_rules.is_empty() || spec.devices.iter().any(|device| !all(&device.access))
 }
 
 /// Divides the doors of a group: those to go through early, and those that count memory, if that is limited.
@@ -367,16 +375,32 @@ pub fn apply(group: &Group, limits: &Limits, late: bool) -> Result<Late> {
 
 /// Puts the rules for devices in force: those that were asked for must be, the usual ones may. Nodes elsewhere than in /dev are dead
 /// anyway: no mount of a container lets them live.
-pub fn apply_devices(group: &Group, asked: &[devices::DeviceRule]) -> Result<()> {
+fn apply_devices(group: &Group, spec: &Spec, nodes: &[Node]) -> Result<()> {
+    let rules: Vec<DeviceRule> = if spec.privileged {
+        vec![DeviceRule::EVERYTHING]
+    } else {
+        spec.device_rules.iter().copied().chain(nodes.iter().map(rule)).collect()
+    };
     let done = match group.dir(Controller::Devices) {
-        Some((Version::V1, dir)) => devices::set_v1(dir.as_fd(), asked),
-        Some((Version::V2, dir)) => devices::set_v2(dir.as_fd(), asked),
+        Some((Version::V1, dir)) => devices::set_v1(dir.as_fd(), &rules),
+        Some((Version::V2, dir)) => devices::set_v2(dir.as_fd(), &rules),
         None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
     };
     match done {
-        Err(e) if !asked.is_empty() => Err(Error::new("set the rules for devices", group.place(), e)
+        Err(e) if rules_are_asked(spec) => Err(Error::new("set the rules for devices", group.place(), e)
             .hint(Some("a kernel with CONFIG_CGROUP_BPF, or the v1 devices hierarchy (ctr doctor)"))),
         _ => Ok(()),
+    }
+}
+
+/// What a node of `--device` is allowed.
+fn rule(node: &Node) -> DeviceRule {
+    let letters = [('m', devices::MKNOD), ('r', devices::READ), ('w', devices::WRITE)];
+    DeviceRule {
+        kind: if node.number.letter() == 'b' { devices::Kind::Block } else { devices::Kind::Char },
+        major: Some(node.number.major()),
+        minor: Some(node.number.minor()),
+        access: letters.iter().filter(|(letter, _)| node.access.contains(*letter)).fold(0, |all, (_, bit)| all | bit),
     }
 }
 

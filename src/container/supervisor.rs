@@ -548,7 +548,7 @@ impl Supervisor {
             self.job.record.set("cgroup", &place);
             self.save();
         }
-        let (group, late) = limits::prepare(&self.job.spec, &place, &id, true)?;
+        let (group, late) = limits::prepare(&self.job.spec, &facts.devices, &place, &id, true)?;
         if group.exists() {
             self.job.record.set("cgroup", group.place());
         } else {
