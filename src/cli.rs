@@ -105,13 +105,13 @@ pub struct Run {
     /// drop a capability, or ALL
     #[argh(option, arg_name = "CAP")]
     pub cap_drop: Vec<String>,
-    /// all capabilities and devices, no masks, no filter: no boundary but a user namespace, if there is one
+    /// all capabilities and devices, no masks, no filter: no boundary but --userns auto, if asked for
     #[argh(switch)]
     pub privileged: bool,
     /// a device of the host inside, or a directory of devices
     #[argh(option, arg_name = "HOST[:INSIDE][:rwm]")]
     pub device: Vec<String>,
-    /// a kernel parameter of its own namespaces: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*
+    /// a kernel parameter of its own namespaces: net.*, fs.mqueue.*, kernel.msg*, .sem, .shm*
     #[argh(option, arg_name = "KEY=VALUE")]
     pub sysctl: Vec<String>,
     /// a group that the user is in beside his own: name or gid of the root filesystem

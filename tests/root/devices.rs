@@ -168,3 +168,22 @@ fn a_container_that_stays_has_it_each_time() {
     within(&mut plain(["rm", "dev"])).code(0);
     host.same();
 }
+
+/// What may be done with a node is a matter of the container's control group.
+#[test]
+fn reading_alone_is_reading_alone() {
+    let host = Host::before();
+    let script = "exec 3</dev/own && echo reads; (exec 3>/dev/own) 2>/dev/null && echo writes; echo end";
+    for (access, wanted) in [("r", "reads\nend\n"), ("rw", "reads\nwrites\nend\n")] {
+        let device = format!("--device=/dev/fuse:/dev/own:{access}");
+        assert_eq!(says(&[&device], script), wanted);
+        let (name, options) = (format!("own-{access}"), ["run", "-d", "--name"]);
+        within(plain(options).args([&name, &device, busybox(), "sleep", "1000"])).code(0);
+        let done = within(&mut plain(["exec", &name, "sh", "-c", script])).code(0);
+        assert_eq!(done.out, wanted, "{access}");
+        within(&mut plain(["rm", "-f", &name])).code(0);
+    }
+    // What was not named has the usual rules, and no others.
+    host.same_soon();
+    host.same();
+}
