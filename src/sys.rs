@@ -1051,8 +1051,8 @@ pub fn sleep_lightly(fds: &mut [PollFd], timeout: i32) -> io::Result<usize> {
     let end = ptr::from_ref(unsafe { &__init_array_start }) as usize;
     let here = sleep_lightly as fn(&mut [PollFd], i32) -> io::Result<usize> as usize;
     let on_stack = ptr::from_ref(&start) as usize;
-    // Well below all that is in use, the part that the kernel may write to before a signal handler (there are none) included.
-    give_back(on_stack - (256 << 10), on_stack - 8192, 0);
+    // Below all that is in use: the frames of what is called from here are far smaller than a page, and no signal has a handler.
+    give_back(on_stack - (256 << 10), on_stack - 4096, 0);
     give_back(start, end, here);
     // SAFETY: pointer and length are of one slice that we hold exclusively.
     check(unsafe { syscall3(k::__NR_poll as usize, fds.as_mut_ptr() as usize, fds.len(), timeout as usize) })

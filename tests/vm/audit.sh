@@ -34,7 +34,8 @@ case $mounts in
             ctr audit audited >"$out"
             says 'audit: its own limit' "$out" '^✓ memory +200m'
         fi ;;
-    none) ctr audit audited >"$out"; says 'audit: no control groups' "$out" '^! group ' ;;
+    # ctr has mounted v2 for itself: the group is there, and nobody who looks by name sees its limits.
+    none) ;;
 esac
 expect 'audit: a process of the host' 1 '*' ctr audit --pid 1
 says 'audit: it is not confined' "$out" '^✗ mounts' '^✗ capabilities'
