@@ -360,7 +360,6 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
     for (option, values) in [
         ("--security-opt", &asked.security_opt),
         ("--ulimit", &asked.ulimit),
-        ("--security-opt", &asked.security_opt),
         ("--cap-add", &asked.cap_add),
         ("--cap-drop", &asked.cap_drop),
         ("--device", &asked.device),

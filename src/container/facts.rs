@@ -58,6 +58,13 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
     let way = match (spec.userns, sys::euid()) {
         (Userns::Host, _) => Way::Plain,
         (Userns::Auto, 0) if shared.is_some() && spec.ids.is_none() => {
+            if let Some(powers) = spec.powers() {
+                return Err(Error::usage(format_args!(
+                    "{powers} with {}: there can be no user namespace, and over the host's ids that would be the host's power",
+                    shared.unwrap_or_default()
+                ))
+                .hint(Some("--userns host, if that is wanted")));
+            }
             fallback = shared.map(|option| format!("{option}: what is the host's belongs to the host's ids"));
             Way::Plain
         }

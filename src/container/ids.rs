@@ -10,7 +10,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -44,6 +44,20 @@ fn owner(link: &CStr) -> Option<String> {
     let mut text = [0; 128];
     let length = sys::readlink(sys::CWD, link, &mut text).ok()?;
     Some(String::from_utf8_lossy(text.get(..length)?).into_owned())
+}
+
+/// The folder, locked: whoever takes links of others away, or takes over one that is there, looks and acts in one. None if somebody
+/// who was stopped in the middle holds it; then what is left stays for the next one.
+fn locked() -> Option<OwnedFd> {
+    let path = CString::new(folder().as_os_str().as_bytes()).ok()?;
+    let dir = sys::openat(sys::CWD, &path, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0).ok()?;
+    for _ in 0..TRIES * 5 {
+        if sys::lock(dir.as_fd(), false).is_ok() {
+            return Some(dir);
+        }
+        let _ = sys::poll(&mut [], 5);
+    }
+    None
 }
 
 impl Drop for Lease {
@@ -97,7 +111,12 @@ impl Lease {
                 // Left by one who made this container before, and was killed.
                 Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
                     if owner(&link).as_deref() == Some(id) {
-                        return Ok(Some(Lease { number, link }));
+                        let lock = locked();
+                        let there = owner(&link).as_deref() == Some(id)
+                            || rootfs::sys::symlink(&content, sys::CWD, &link).is_ok();
+                        if lock.is_some() && there {
+                            return Ok(Some(Lease { number, link }));
+                        }
                     }
                 }
                 Err(e) => return Err(e),
@@ -111,6 +130,7 @@ impl Lease {
 pub fn forget(record: &Record) {
     let first = || record.get("uids")?.split(':').nth(1)?.parse().ok();
     let number = first().and_then(IdMap::number);
+    let Some(_lock) = locked() else { return };
     // What it has, or what it was about to write down that it has.
     for number in number.into_iter().chain([IdMap::wish(record.id())]) {
         let link = link(number);
@@ -125,9 +145,7 @@ pub fn forget(record: &Record) {
 ///
 /// `our_own` is the container that we make ourselves. Tells whether it was done.
 pub fn reclaim(our_own: Option<&str>) -> Result<bool> {
-    let path = CString::new(folder().as_os_str().as_bytes()).unwrap_or_default();
-    let flags = k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW;
-    let Ok(dir) = sys::openat(sys::CWD, &path, flags, 0) else { return Ok(true) };
+    let Some(dir) = locked() else { return Ok(!folder().exists()) };
     let mut leases = Vec::new();
     record::each_name(dir.as_fd(), true, &mut |name| {
         let number = name.to_str().ok().and_then(|text| text.parse::<u32>().ok());

@@ -6,12 +6,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use super::device::Node;
 use super::record::Record;
-use super::spec::{self, Spec};
+use super::spec::{self, Spec, Userns};
+use linux_raw_sys::general as k;
+
 use crate::cgroup::devices::DeviceRule;
 use crate::cgroup::limits::{Limits, Setting, Throttle};
 use crate::cgroup::{self, Controller, Group, Needs, Version, devices};
 use crate::error::{Doing, Error, Result};
-use crate::sys;
+use crate::{caps, sys};
 
 /// The options, by the names that they have in a record; `update` takes them too, but for the last one.
 pub const OPTIONS: [&str; 18] = [
@@ -75,6 +77,9 @@ fn list(option: &str, text: &str) -> Result<Vec<u32>> {
         let plain = |word: &str| word.bytes().all(|b| b.is_ascii_digit()).then(|| word.parse::<u32>().ok()).flatten();
         let (first, last) = plain(first).zip(plain(last)).filter(|(a, b)| a <= b && *b < 65_536).ok_or_else(wrong)?;
         all.extend(first..=last);
+        // No machine has so many: what was said twice must not fill the memory.
+        all.sort_unstable();
+        all.dedup();
     }
     Ok(all)
 }
@@ -274,10 +279,15 @@ pub fn are_asked(spec: &Spec) -> bool {
     spec.resources.any() || rules_are_asked(spec) || spec.cgroup_parent.is_some()
 }
 
-/// Whether rules for devices must be in force: those that were given, or for a `--device` with which not all may be done.
+/// Whether rules for devices must be in force: those that were given, or for a `--device` with which not all may be done; and for
+/// who may mount as root outside, for then not every mount in there is one of ours, without live nodes.
 fn rules_are_asked(spec: &Spec) -> bool {
     let all = |access: &str| access.contains('r') && access.contains('w');
-    !spec.device_rules.is_empty() || spec.devices.iter().any(|device| !all(&device.access))
+    let may_mount = spec.capabilities.all & caps::bit(k::CAP_SYS_ADMIN) != 0
+        && !spec.privileged
+        && spec.userns == Userns::Host
+        && sys::euid() == 0;
+    may_mount || !spec.device_rules.is_empty() || spec.devices.iter().any(|device| !all(&device.access))
 }
 
 /// Divides the doors of a group: those to go through early, and those that count memory, if that is limited.
@@ -389,7 +399,14 @@ fn apply_devices(group: &Group, spec: &Spec, nodes: &[Node]) -> Result<()> {
     match done {
         Err(e) if rules_are_asked(spec) => Err(Error::new("set the rules for devices", group.place(), e)
             .hint(Some("a kernel with CONFIG_CGROUP_BPF, or the v1 devices hierarchy (ctr doctor)"))),
-        _ => Ok(()),
+        Err(_) => {
+            // Not half of them: without /dev/null no program works.
+            if let Some((Version::V1, dir)) = group.dir(Controller::Devices) {
+                let _ = devices::set_v1(dir.as_fd(), &[DeviceRule::EVERYTHING]);
+            }
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

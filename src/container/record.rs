@@ -999,6 +999,11 @@ impl Tree {
             group.kill();
             group.remove();
         }
+        if guarded && record.get("cgroup").is_some() {
+            // Made for what was asked for; with --pid host there may be somebody left in it.
+            group.kill();
+            let _ = group.thaw();
+        }
         if unfinished || guarded {
             super::ids::forget(&record);
         }

@@ -98,6 +98,12 @@ pub fn birth(
     let born = planned(spec, facts, trace, beside);
     match born {
         Err(e) if lacks_userns(facts, &e) => {
+            // What was to be a power over a namespace of its own must not become one over the host.
+            if let Some(powers) = spec.powers().filter(|_| spec.userns == Userns::Auto && spec.ids.is_none()) {
+                return Err(e.hint(Some(format!(
+                    "{powers} would be the host's power here, for there can be no user namespace (ctr doctor tells why): --userns host, if that is wanted"
+                ))));
+            }
             if spec.userns != Userns::Auto || spec.ids.is_some() {
                 let what = if spec.ids.is_some() { "--uidmap" } else { "--userns required" };
                 let mut e = e;

@@ -160,6 +160,18 @@ pub struct Spec {
     pub host_cgroup: bool,
 }
 
+impl Spec {
+    /// An option that gives more than every container has, which is little in a user namespace of its own, and much without.
+    pub fn powers(&self) -> Option<&'static str> {
+        let rules = [
+            (self.privileged, "--privileged"),
+            (self.capabilities.all & !caps::DEFAULT != 0, "--cap-add"),
+            (self.security.no_new_privs == Some(false), "--security-opt no-new-privileges=false"),
+        ];
+        rules.into_iter().find_map(|(given, option)| given.then_some(option))
+    }
+}
+
 /// A C string from what a user typed; a NUL byte cannot come from a command line, but from a file.
 fn c_string(bytes: impl Into<Vec<u8>>, option: &str) -> Result<CString> {
     CString::new(bytes).map_err(|e| {

@@ -187,3 +187,31 @@ fn reading_alone_is_reading_alone() {
     host.same_soon();
     host.same();
 }
+
+/// Who may mount finds mounts where nodes live: then the control group has to say which.
+#[test]
+fn who_may_mount_makes_no_device_of_his_own() {
+    let host = Host::before();
+    let script = "mount -t tmpfs none /tmp && mknod /tmp/own c 10 229 && mknod /tmp/null c 1 3 && echo >/tmp/null && echo lives;
+        (exec 3</tmp/own) 2>/dev/null && echo opened; echo end";
+    for userns in ["--userns=host", "--userns=required"] {
+        let done = go(["--cap-add=SYS_ADMIN", userns, busybox(), "sh", "-c", script]).code(0);
+        let wanted = if userns == "--userns=host" { "lives\nend\n" } else { "end\n" };
+        assert_eq!(done.out, wanted, "{userns} {}", done.err);
+        host.same_soon();
+    }
+    host.same();
+}
+
+/// A power over a namespace of one's own does not become one over the host because there is no such namespace.
+#[test]
+fn powers_do_not_fall_back_to_the_host() {
+    let host = Host::before();
+    for powers in ["--privileged", "--cap-add=SYS_ADMIN", "--security-opt=no-new-privileges=false"] {
+        let option = powers.split('=').next().unwrap();
+        for shared in ["--pid=host", "--ipc=host"] {
+            go(["--userns=auto", powers, shared, busybox(), "true"]).refused(&[option, "--userns host"]);
+        }
+    }
+    host.same();
+}
