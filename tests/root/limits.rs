@@ -86,11 +86,20 @@ fn two_that_are_busy_get_what_one_is_given() {
         let text = fs::read_to_string(&file).unwrap();
         text.lines().find_map(|l| l.strip_prefix("usage_usec ")).unwrap().parse().unwrap()
     };
-    let (begun, before) = (std::time::Instant::now(), used());
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    let (spent, elapsed) = (used() - before, begun.elapsed().as_micros() as u64);
-    let part = spent as f64 / elapsed as f64;
-    assert!((0.475..=0.525).contains(&part), "{part} of a processor");
+    // Never more; and as much, unless others keep the machine busy: then another time.
+    let mut parts = Vec::new();
+    for _ in 0..5 {
+        let (begun, before) = (std::time::Instant::now(), used());
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let (spent, elapsed) = (used() - before, begun.elapsed().as_micros() as u64);
+        let part = spent as f64 / elapsed as f64;
+        assert!(part <= 0.525, "{part} of a processor");
+        parts.push(part);
+        if part >= 0.475 {
+            break;
+        }
+    }
+    assert!(parts.last().is_some_and(|part| *part >= 0.475), "{parts:?} of a processor");
     drop(held);
 }
 
