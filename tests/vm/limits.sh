@@ -22,8 +22,12 @@ if proc_mounted; then
     # Ticks of all shells (those outside wait), and hundredths of a second since boot.
     look() { cat /proc/[0-9]*/stat 2>/t/discard | awk '$2 == "(sh)" { n += $14 + $15 } END { print n }'; sed 's/\.\([0-9]*\) .*/\1/' /proc/uptime; }
     sleep 1
-    set -- $(look); sleep 5; set -- "$1" "$2" $(look)
-    part=$((($3 - $1) * 1000 / ($4 - $2)))
+    # Less is what others leave it who keep the machine busy: then another time.
+    for try in 1 2 3 4; do
+        set -- $(look); sleep 5; set -- "$1" "$2" $(look)
+        part=$((($3 - $1) * 1000 / ($4 - $2)))
+        [ $part -lt 440 ] || break
+    done
     if [ $part -ge 440 ] && [ $part -le 560 ]; then ok "limits: half a processor ($part thousandths)"; else not_ok 'limits: half a processor' "$part thousandths"; fi
     ctr rm -f busy >/t/discard 2>&1
 fi
