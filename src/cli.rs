@@ -78,7 +78,7 @@ pub struct Run {
     /// host: use the host's name
     #[argh(option, arg_name = "host")]
     pub uts: Option<String>,
-    /// auto: ids of its own where that can be; required: or none; host: the host's (root's default)
+    /// auto (the default): ids of its own where that can be; required: or none; host: the host's
     #[argh(option, arg_name = "auto|required|host")]
     pub userns: Option<String>,
     /// its own ids by hand; those of groups too, without --gidmap

@@ -48,7 +48,7 @@ pub enum Userns {
 }
 
 /// What root gets who says nothing.
-pub const DEFAULT_USERNS: Userns = Userns::Host;
+pub const DEFAULT_USERNS: Userns = Userns::Auto;
 
 /// A directory or file of the host, seen inside.
 #[derive(Clone, Debug, PartialEq, Eq)]

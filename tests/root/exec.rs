@@ -435,7 +435,13 @@ fn privileged_has_all_that_there_are() {
     let host = start();
     // What we may have at most is what ctr may give.
     let all = confinement(std::process::id() as i32)["CapBnd"].clone();
-    for (mode, whole) in [(&[][..], all.as_str()), (&["-u33"], &all), (&["--userns=auto"], "000001ffffffffff")] {
+    let own = "000001ffffffffff";
+    for (mode, whole) in [
+        (&["--userns=host"][..], all.as_str()),
+        (&["--userns=host", "-u33"], &all),
+        (&["--userns=auto"], own),
+        (&["-u33"], own),
+    ] {
         let c = Resident::idle("powers", mode);
         for options in [&["--privileged", "-u0"][..], &["--privileged", "-u", "web"]] {
             let said = c.says(options, "grep ^Cap /proc/self/status | tr -d '\\t'");

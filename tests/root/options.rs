@@ -458,7 +458,7 @@ fn users_and_groups_are_those_of_the_root() {
         ("33:www", 33, 33, &[], "/var"),
         ("1000:audio", 1000, 29, &[], "/"),
         ("0:0", 0, 0, &[], "/root"),
-        ("2147483647:2147483647", 2147483647, 2147483647, &[], "/"),
+        ("65535:65535", 65535, 65535, &[], "/"),
     ];
     let script = "cat /proc/self/status; echo HOME=$HOME";
     for (user, uid, gid, groups, home) in rows {
@@ -490,6 +490,10 @@ fn users_and_groups_are_those_of_the_root() {
             assert_eq!(id_of(&done.out, key), wanted, "{key} of -u {user}");
         }
     }
+    // Whom its user namespace does not have.
+    let beyond = ["-u", "2147483647:2147483647", text(&root), "id"];
+    go(beyond).refused(&["2147483647", "0 to 65535", "--uidmap", "--userns host"]);
+    assert!(go([&["--userns=host"], &beyond[..]].concat()).code(0).out.starts_with("uid=2147483647 gid=2147483647"));
     for options in [&["-uweb"][..], &["--user=web"], &["--user", "web"], &["-u", "nobody-knows", "-u", "web"]] {
         assert_eq!(says(options, "id -u"), "33\n", "{options:?}");
     }
@@ -865,13 +869,14 @@ fn shared(options: &[&str]) -> Vec<&'static str> {
 #[test]
 fn namespaces() {
     let host = Host::before();
-    assert_eq!(shared(&[]), ["user", "time"]);
+    assert_eq!(shared(&[]), ["time"]);
     assert_eq!(shared(&["--userns", "host"]), ["user", "time"]);
     assert_eq!(shared(&["--userns", "auto"]), ["time"]);
-    assert_eq!(shared(&["--network", "host"]), ["net", "user", "time"]);
+    assert_eq!(shared(&["--network", "host"]), ["net", "time"]);
+    assert_eq!(shared(&["--network", "host", "--userns=host"]), ["net", "user", "time"]);
     assert_eq!(shared(&["--pid=host"]), ["pid", "user", "time"]);
     assert_eq!(shared(&["--ipc", "host"]), ["ipc", "user", "time"]);
-    assert_eq!(shared(&["--uts=host"]), ["uts", "user", "time"]);
+    assert_eq!(shared(&["--uts=host"]), ["uts", "time"]);
     let all = ["--network=host", "--pid=host", "--ipc=host", "--uts=host"];
     assert_eq!(shared(&all), ["pid", "uts", "ipc", "net", "user", "time"]);
     host.same();

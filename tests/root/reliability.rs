@@ -505,7 +505,7 @@ fn a_first_process_that_changes_its_user_stays_known() {
     let host = start();
     for kill_all in [false, true] {
         let script = "exec su -s /bin/sh web -c 'trap \"exit 3\" TERM; while :; do sleep 1000 & wait; done'";
-        c(&["run", "-d", "--name=k", "-u0", busybox(), "sh", "-c", script]).code(0);
+        c(&["run", "-d", "--name=k", "-u0", "--userns=host", busybox(), "sh", "-c", script]).code(0);
         ready("k");
         let pid: i32 = recorded("k", "pid").unwrap().parse().unwrap();
         let ids = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
