@@ -149,10 +149,16 @@ fn v1_path(controller: Controller, place: &str, file: &str) -> CString {
     CString::new(format!("/sys/fs/cgroup/{}/{place}{file}", controller.name())).unwrap_or_default()
 }
 
+/// The file of a v1 group by which a single thread joins. Not `cgroup.procs`: for a whole process the kernel locks all of them
+/// (`cgroup_threadgroup_rwsem`) and waits out an RCU grace period, milliseconds long; a thread that moves itself waits for nobody
+/// since Linux 5.5 (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c). A child that has just been made has one thread.
+const DOOR: &CStr = c"tasks";
+
 /// The doors of all v1 groups at a place.
 fn doors_at(place: &str) -> Vec<OwnedFd> {
     let door = |controller: &Controller| {
-        sys::openat(sys::CWD, &v1_path(*controller, place, "/cgroup.procs"), k::O_WRONLY, 0).ok()
+        let file = format!("/{}", DOOR.to_string_lossy());
+        sys::openat(sys::CWD, &v1_path(*controller, place, &file), k::O_WRONLY, 0).ok()
     };
     Controller::ALL.iter().filter_map(door).collect()
 }
@@ -489,7 +495,7 @@ impl Group {
     /// The files of the v1 groups that a process joins by writing 0 to them.
     pub fn doors(&self) -> Vec<(Controller, OwnedFd)> {
         let door = |(controller, dir): &(Controller, OwnedFd)| {
-            Some((*controller, sys::openat(dir.as_fd(), c"cgroup.procs", k::O_WRONLY, 0).ok()?))
+            Some((*controller, sys::openat(dir.as_fd(), DOOR, k::O_WRONLY, 0).ok()?))
         };
         self.v1.iter().filter_map(door).collect()
     }

@@ -551,7 +551,7 @@ impl fmt::Display for Op {
             Op::EnterCgroupNamespace(_) => write!(f, "nsenter --cgroup"),
             Op::CgroupNamespace => write!(f, "unshare --cgroup"),
             Op::Put(_, text) => write!(f, "echo {text} > memory.max"),
-            Op::Join(_) => write!(f, "echo 0 > cgroup.procs"),
+            Op::Join(_) => write!(f, "echo 0 > tasks"),
             Op::RestoreTerminal { .. } => write!(f, "wait for ctr's end, stty as before"),
             Op::Signals => write!(f, "sigprocmask none"),
             Op::CloseAll { .. } => write!(f, "close_range 3-"),
