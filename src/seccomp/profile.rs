@@ -9,7 +9,9 @@
 //!   lets things through;
 //! - i386 has two calls that are many, `socketcall` and `ipc`: a rule for `bind`, say, is a rule for that part of `socketcall`. The
 //!   arguments proper are behind a pointer, where no filter can look: a rule with conditions that denies then denies all of that
-//!   part, and one that allows does not count there.
+//!   part, and one that allows does not count there;
+//! - of an argument of i386 the lower half is compared with the lower half of the value: the kernel takes no notice of the upper
+//!   one, which a 64-bit program that uses `int 0x80` fills as it likes.
 //!
 //! What contradicts itself, or asks for what ctr does not do, is refused as a whole.
 
@@ -247,14 +249,18 @@ impl Condition {
         Ok(Condition { argument: argument as u32, how, value, left })
     }
 
-    /// Code that goes on at `yes` if it holds, else at `no`. The kernel's words have 32 bits, an argument has 64.
-    fn write(&self, code: &mut Code, yes: To, no: To) -> To {
+    /// Code that goes on at `yes` if it holds, else at `no`. The kernel's words have 32 bits, an argument has 64, of which
+    /// a `narrow` one counts only the lower.
+    fn write(&self, code: &mut Code, narrow: bool, yes: To, no: To) -> To {
         let (low, high) = (bpf::argument(self.argument), bpf::argument(self.argument) + 4);
         let halves = |value: u64| ((value >> 32) as u32, value as u32);
         let (above, below) = halves(self.value);
         let equal = |code: &mut Code, yes, no| {
             let to = code.jump(EQUAL, below, yes, no);
             let to = code.load(low, to);
+            if narrow {
+                return to;
+            }
             let to = code.jump(EQUAL, above, to, no);
             code.load(high, to)
         };
@@ -262,6 +268,9 @@ impl Condition {
         let order = |code: &mut Code, how, yes, no| {
             let to = code.jump(how, below, yes, no);
             let to = code.load(low, to);
+            if narrow {
+                return to;
+            }
             let to = code.jump(EQUAL, above, to, no);
             let to = code.jump(GREATER, above, yes, to);
             code.load(high, to)
@@ -287,7 +296,7 @@ impl Condition {
                     code.load(offset, to)
                 };
                 let to = half(code, below, left_below, low, yes);
-                half(code, above, left_above, high, to)
+                if narrow { to } else { half(code, above, left_above, high, to) }
             }
         }
     }
@@ -339,13 +348,13 @@ struct Verdict {
 type Sometimes = (Vec<Condition>, u32);
 
 /// One after the other, and what is done if none of them holds.
-fn chain(code: &mut Code, all: &[Sometimes], otherwise: u32) -> To {
+fn chain(code: &mut Code, narrow: bool, all: &[Sometimes], otherwise: u32) -> To {
     let mut to = To::Return(otherwise);
     for (conditions, action) in all.iter().rev() {
         let no = to;
         to = To::Return(*action);
         for condition in conditions.iter().rev() {
-            to = condition.write(code, to, no);
+            to = condition.write(code, narrow, to, no);
         }
     }
     to
@@ -474,7 +483,9 @@ impl Profile {
             let deny = || part.sometimes.iter().map(|(_, action)| *action).find(|action| !is_lenient(*action));
             let found = calls.binary_search_by_key(whole, |(name, ..)| name).ok().and_then(|n| calls.get_mut(n));
             if let (Some(action), Some((.., verdict))) = (part.always.or_else(deny), found) {
-                let condition = Condition { argument: 0, how: How::Equal, value: (*number).into(), left: 0 };
+                // `ipc` has a version in the upper 16 bits of the part's number, and does the same whatever that says.
+                let value = if *whole == "ipc" { 0xffff } else { u32::MAX.into() };
+                let condition = Condition { argument: 0, how: How::Masked, value, left: (*number).into() };
                 verdict.sometimes.push((vec![condition], action));
             }
         }
@@ -486,24 +497,30 @@ impl Profile {
         let targets = |newest, x32| (0..END).map(|n| To::Return(usual(n, newest, x32))).collect::<Vec<_>>();
         let (mut wide, mut old) = (targets(newest, self.x32), targets(newest_i386, false));
         let mut code = Box::new(Code::EMPTY);
-        let mut written: Vec<(&[Sometimes], To)> = Vec::new();
+        let mut written: Vec<(&[Sometimes], bool, To)> = Vec::new();
         for (_, call, verdict) in &calls {
-            let done = written.iter().find(|(rules, _)| *rules == verdict.sometimes.as_slice());
-            let to = match (verdict.always, done) {
-                (Some(action), _) => To::Return(action),
-                (None, _) if verdict.sometimes.is_empty() => continue,
-                (None, Some((_, to))) => *to,
-                (None, None) => {
-                    let to = chain(&mut code, &verdict.sometimes, self.default);
-                    written.push((&verdict.sometimes, to));
-                    to
+            let mut target = |narrow: bool| {
+                let done = written.iter().find(|(rules, how, _)| *rules == verdict.sometimes && *how == narrow);
+                match (verdict.always, done) {
+                    (Some(action), _) => Some(To::Return(action)),
+                    (None, _) if verdict.sometimes.is_empty() => None,
+                    (None, Some((.., to))) => Some(*to),
+                    (None, None) => {
+                        let to = chain(&mut code, narrow, &verdict.sometimes, self.default);
+                        written.push((&verdict.sometimes, narrow, to));
+                        Some(to)
+                    }
                 }
             };
             let x32 = call.x32.filter(|_| self.x32);
             for number in call.x86_64.into_iter().chain(x32) {
-                wide.get_mut(usize::from(number)).into_iter().for_each(|target| *target = to);
+                let place = wide.get_mut(usize::from(number));
+                place.zip(target(false)).into_iter().for_each(|(place, to)| *place = to);
             }
-            call.i386.and_then(|number| old.get_mut(usize::from(number))).into_iter().for_each(|target| *target = to);
+            if let Some(number) = call.i386.filter(|_| self.i386) {
+                let place = old.get_mut(usize::from(number));
+                place.zip(target(true)).into_iter().for_each(|(place, to)| *place = to);
+            }
         }
         let search = |code: &mut Code, targets: &[To], bits: u32| {
             let mut ranges: Vec<Range> = Vec::new();
@@ -654,6 +671,39 @@ mod tests {
         }
     }
 
+    /// The kernel takes no notice of the upper half of what a 64-bit program passes by `int 0x80`; nor does a filter.
+    #[test]
+    fn on_i386_lower_halves_are_compared() {
+        let operators: [(&str, Holds); 6] = [
+            ("NE", |a, b| a != b),
+            ("LT", |a, b| a < b),
+            ("LE", |a, b| a <= b),
+            ("EQ", |a, b| a == b),
+            ("GE", |a, b| a >= b),
+            ("GT", |a, b| a > b),
+        ];
+        for (name, holds) in operators {
+            for value in [0, 1, 5, 0xffff_ffff, u64::MAX] {
+                let program = insns(&allowing(&format!(
+                    r#"{{"name":"dup2","action":"SCMP_ACT_TRAP","args":[{{"index":1,"value":{value},"op":"SCMP_CMP_{name}"}}]}}"#
+                )));
+                for argument in [0, 1, 4, 5, 6, 0xffff_ffff_u64] {
+                    for garbage in [0, 1 << 32, u64::MAX << 32] {
+                        let answer = run(&program, 63, I386, [0, argument | garbage, 0, 0, 0, 0]);
+                        let expected = if holds(argument, value & 0xffff_ffff) { TRAP } else { ALLOW };
+                        assert_eq!(answer, expected, "{argument} {garbage:#x} {name} {value}");
+                    }
+                }
+            }
+        }
+        let masked = insns(&allowing(
+            r#"{"name":"dup2","action":"SCMP_ACT_TRAP","args":[{"value":18374686479671623935,"valueTwo":18,"op":"SCMP_CMP_MASKED_EQ"}]}"#,
+        ));
+        for (argument, expected) in [(0x112, TRAP), (0x1_0000_0012, TRAP), (0x13, ALLOW)] {
+            assert_eq!(run(&masked, 63, I386, [argument, 0, 0, 0, 0, 0]), expected, "{argument:#x}");
+        }
+    }
+
     #[test]
     fn every_action_is_the_kernels() {
         for (name, more, expected) in [
@@ -734,6 +784,11 @@ mod tests {
         for part in 0..30 {
             let args = [part, 0, 0, 0, 0, 0];
             assert_eq!(run(&program, 102, I386, args) == EPERM, [1, 2, 10].contains(&part), "socketcall {part}");
+            assert_eq!(run(&program, 117, I386, args) == EPERM, part == 21, "ipc {part}");
+            // What the kernel takes no notice of makes no difference: upper halves, and the version in ipc's number.
+            let args = [part | 7 << 32, 0, 0, 0, 0, 0];
+            assert_eq!(run(&program, 102, I386, args) == EPERM, [1, 2, 10].contains(&part), "socketcall {part}");
+            let args = [part | 7 << 32 | 2 << 16, 0, 0, 0, 0, 0];
             assert_eq!(run(&program, 117, I386, args) == EPERM, part == 21, "ipc {part}");
         }
         assert_eq!(run(&program, k::__NR_bind, X86_64, NONE), EPERM);
