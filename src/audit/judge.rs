@@ -1273,6 +1273,7 @@ fn shared_sockets(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         Ok(Some(true)) => return judged(Verdict::Weak, "its sockets are in the host's network namespace", ""),
         Ok(_) => {}
     }
+    let Some(ours) = &facts.machine.sockets else { return unseen("the host's sockets cannot be seen") };
     let (mut verdict, mut list, mut blind) = (Verdict::Good, Vec::new(), None);
     for process in facts.processes() {
         let all = match &process.descriptors {
@@ -1283,7 +1284,7 @@ fn shared_sockets(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
             }
         };
         for descriptor in all {
-            if socket(&descriptor.to).is_some_and(|inode| facts.machine.sockets.contains(&inode)) {
+            if socket(&descriptor.to).is_some_and(|inode| ours.contains(&inode)) {
                 verdict = verdict.max(if is_standard(&descriptor.name) { Verdict::Weak } else { asked.broken() });
                 list.push(format!("{} of {}", descriptor.name, called(process)));
             }
@@ -1459,7 +1460,11 @@ mod tests {
             resources: Ok(vec![Some((1024, 4096)); 16]),
             sockets: Ok(Vec::new()),
             environment: Ok(vec!["PATH".into()]),
-            machine: Machine { mounts: rootfs::mounts::parse(host), ..Machine::default() },
+            machine: Machine {
+                mounts: rootfs::mounts::parse(host),
+                sockets: Some(BTreeSet::new()),
+                ..Machine::default()
+            },
         }
     }
 
@@ -1612,6 +1617,9 @@ mod tests {
         for name in ["descriptors", "environment", "propagation", "nodev", "kernel's own", "sockets", "ids"] {
             assert_eq!(verdict(&blind, &recorded(), name), Verdict::Unseen, "{name}");
         }
+        let mut blind = facts();
+        blind.machine.sockets = None;
+        assert_eq!(verdict(&blind, &recorded(), "sockets"), Verdict::Unseen);
     }
 
     #[test]

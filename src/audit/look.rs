@@ -127,8 +127,8 @@ pub struct Machine {
     pub ours: Namespaces,
     /// What is mounted for us.
     pub mounts: Vec<Mount>,
-    /// The inode numbers of the sockets of our network namespace.
-    pub sockets: BTreeSet<u64>,
+    /// The inode numbers of the sockets of our network namespace; None if not all of them can be seen.
+    pub sockets: Option<BTreeSet<u64>>,
     /// Files below `/proc/sys` and what they say, as far as they are there.
     pub settings: BTreeMap<&'static str, String>,
     /// The security modules that are on; None if nobody says.
@@ -389,7 +389,7 @@ fn machine(proc: BorrowedFd) -> Machine {
         first: if first.values().any(Seen::is_err) { ours.clone() } else { first },
         ours,
         mounts: text(c"self/mountinfo").map(|text| mounts::parse(&text)).unwrap_or_default(),
-        sockets: sockets.unwrap_or_default(),
+        sockets: sockets.ok(),
         settings: SETTINGS.into_iter().filter_map(setting).collect(),
         modules: modules.ok().map(|text| String::from_utf8_lossy(&text).trim().to_owned()),
         groups: text(c"self/cgroup").map(|text| parse::hierarchies(&text)).unwrap_or_default(),
@@ -399,21 +399,20 @@ fn machine(proc: BorrowedFd) -> Machine {
 
 /// The sockets of a network namespace, and the inode numbers of those kinds that have nothing else to say.
 fn sockets(dir: BorrowedFd, at: &str) -> io::Result<(Vec<Socket>, Vec<u64>)> {
+    // What is too long to be read is not nothing: whoever is in there can make it so.
+    let table = |kind: &str| match procfs::read(dir, &c(format!("{at}/{kind}"))) {
+        // Without IPv6, say.
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
+        read => read,
+    };
     let mut all = Vec::new();
     for kind in ["tcp", "tcp6", "udp", "udp6", "udplite", "raw", "raw6"] {
-        match procfs::read(dir, &c(format!("{at}/{kind}"))) {
-            Ok(text) => all.extend(parse::inet(kind, &text)),
-            // Without IPv6, say.
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
-            Err(e) => return Err(e),
-        }
+        all.extend(parse::inet(kind, &table(kind)?));
     }
-    all.extend(procfs::read(dir, &c(format!("{at}/unix"))).map(|text| parse::unix(&text)).unwrap_or_default());
+    all.extend(parse::unix(&table("unix")?));
     let mut inodes = Vec::new();
     for kind in ["netlink", "packet"] {
-        inodes.extend(
-            procfs::read(dir, &c(format!("{at}/{kind}"))).map(|text| parse::last_column(&text)).unwrap_or_default(),
-        );
+        inodes.extend(parse::last_column(&table(kind)?));
     }
     Ok((all, inodes))
 }
@@ -669,5 +668,20 @@ mod tests {
         assert!(facts.main.threads.is_ok() && facts.mounts.is_ok() && facts.environment.is_ok());
         assert!(facts.main.descriptors.unwrap().iter().any(|descriptor| descriptor.name == "0"));
         assert!(look(u32::MAX / 2, &[]).is_err());
+    }
+
+    #[test]
+    fn a_table_that_is_too_long_is_not_empty() {
+        let dir = std::env::temp_dir().join(format!("ctr-audit-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("net")).unwrap();
+        let at = sys::openat(sys::CWD, &c(dir.as_os_str().as_bytes()), k::O_RDONLY | k::O_DIRECTORY, 0).unwrap();
+        let found = |length: usize| {
+            let line = "0000000000000000: 00000002 00000000 00010000 0001 01 16113 @abstract\n";
+            std::fs::write(dir.join("net/unix"), format!("Num\n{}", line.repeat(length / line.len()))).unwrap();
+            sockets(at.as_fd(), "net").map(|(all, _)| all.len())
+        };
+        assert!(found(1 << 20).is_ok_and(|number| number > 10_000));
+        assert_eq!(found(5 << 20).map_err(|e| e.raw_os_error()), Err(Some(libc::EFBIG)));
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }
