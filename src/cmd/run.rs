@@ -245,7 +245,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     let ourselves_pid = std::process::id();
     let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;
     facts.parent = ourselves.as_raw_fd();
-    let mut record = brief_record(&spec, asked, &facts.id);
+    let mut record = brief_record(&spec, asked, &facts.id)?;
     record.set("supervisor", ourselves_pid.to_string());
     // Most have none: it costs more than all that a short command does. Their device nodes are dead without rules: no mount of
     // a container lets nodes live but that of its own /dev, which it cannot add to.
@@ -312,7 +312,7 @@ impl Drop for OwnGroup {
 }
 
 /// The record of a container that ends with its `ctr run`.
-fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
+fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Result<Record> {
     let mut record = Record::default();
     record.set("id", id);
     record.set("state", "running");
@@ -334,6 +334,9 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
         ("--user", &asked.user),
         ("--workdir", &asked.workdir),
         ("--pid", &asked.pid),
+        ("--ipc", &asked.ipc),
+        ("--uts", &asked.uts),
+        ("--shm-size", &asked.shm_size),
         ("--network", &asked.network),
         ("--userns", &asked.userns),
         ("--stop-signal", &asked.stop_signal),
@@ -365,9 +368,19 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
         ("--device", &asked.device),
         ("--sysctl", &asked.sysctl),
         ("--group-add", &asked.group_add),
+        ("--tmpfs", &asked.tmpfs),
+        ("--add-host", &asked.add_host),
+        ("--dns", &asked.dns),
     ] {
         for value in values {
             add(option, Some(value));
+        }
+    }
+    // Where ./ is, is known only here.
+    for (option, texts) in [("--volume", &asked.volume), ("--mount", &asked.mount)] {
+        for text in texts {
+            let settled = asked::settle(vec![option.to_owned(), text.clone()])?;
+            add(option, settled.get(1));
         }
     }
     for pair in &spec.env {
@@ -375,6 +388,8 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
     }
     for (option, on) in [
         ("--rm", true),
+        ("--read-only", asked.read_only),
+        ("--rw", asked.rw),
         ("--tty", asked.tty),
         ("--interactive", asked.interactive),
         ("--init", asked.init),
@@ -385,7 +400,7 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Record {
             record.add(option, "");
         }
     }
-    record
+    Ok(record)
 }
 
 /// The files that the user asked for beside the container.

@@ -160,6 +160,43 @@ fn what_was_asked_for_is_seen() {
     host.same_soon();
 }
 
+/// A container that ends with its `run --rm` has a brief record, but all that was asked for is in it.
+#[test]
+fn what_was_asked_for_in_the_foreground_is_seen() {
+    let host = start();
+    let place = Scratch::new("fore");
+    fs::create_dir(place.join("data")).unwrap();
+    let data = place.join("data").display().to_string();
+    let mount = format!("--mount=type=bind,source={data},target=/y,readonly");
+    let own: [&str; 6] = ["-v./data:/x", &mount, "--read-only", "--tmpfs=/z", "--shm-size=1m", "--dns=192.0.2.1"];
+    let shared = ["-v./data:/x", "--ipc=host", "--uts=host", "--userns=host"];
+    for options in [&own[..], &shared] {
+        let mut live = Live::start(
+            plain(["run", "--rm", "--name=fore"])
+                .args(options)
+                .args([busybox(), "sh", "-c", "echo up; exec sleep 1000"])
+                .current_dir(place.join("")),
+        );
+        live.hear("up");
+        let c = Resident("fore".to_owned());
+        let done = audit(&c);
+        assert_eq!(done.code, 0, "{options:?} {done:#?}");
+        says(&done, "host paths", '✓', &format!("{data} at /x"));
+        let inspected = within(&mut plain(["inspect", "fore"])).code(0).out;
+        assert!(inspected.contains(&format!("\"Source\": \"{}\"", place.join("./data").display())), "{inspected}");
+        if options == own {
+            says(&done, "host paths", '✓', &format!("{data} at /y (ro)"));
+            says(&done, "root", '✓', "read-only");
+            assert!(inspected.contains("\"ReadonlyRootfs\": true") && inspected.contains("\"ShmSize\": 1048576"));
+        } else {
+            says(&done, "ipc", '!', "the host's");
+            says(&done, "hostname", '!', "the host's");
+        }
+        drop(c);
+    }
+    host.same_soon();
+}
+
 /// What somebody changes from outside, or in the record, is a breach: more than was asked for.
 #[test]
 fn what_was_not_asked_for_is_a_breach() {
