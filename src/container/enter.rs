@@ -4,7 +4,7 @@
 //! We enter ourselves, and then make the child (a pid namespace is entered by children only): we open nothing by name
 //! afterwards. In there the child can be seen before it is the user's program, and it shares our memory and our binary;
 //! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through
-//! ([`super::seal`], CVE-2019-5736).
+//! ([`super::seal`], CVE-2019-5736). But for who was given `CAP_SYS_PTRACE` over our own user namespace: that is all of root's power.
 
 use std::ffi::CString;
 use std::io;
