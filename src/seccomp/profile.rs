@@ -366,6 +366,8 @@ impl Verdict {
             |one: &Condition| rule.conditions.iter().filter(|other| one.argument == other.argument).count() > 1;
         if rule.conditions.is_empty() {
             self.always.get_or_insert(rule.action);
+        } else if self.sometimes.len() > bpf::MOST {
+            // No program has room for these already; more would only take memory (a name may stand in a rule thousands of times).
         } else if rule.conditions.iter().any(twice) {
             self.sometimes.extend(rule.conditions.iter().map(|one| (vec![*one], rule.action)));
         } else {
@@ -905,6 +907,25 @@ mod tests {
             mistake(&allowing(&many.join(","))),
             "it is too long: the kernel takes 4096 instructions, and it needs more"
         );
+    }
+
+    #[test]
+    fn what_no_program_has_room_for_takes_no_memory() {
+        let conditions = vec![Condition { argument: 0, how: How::Equal, value: 0, left: 0 }; 1000];
+        let rule = Rule {
+            names: Vec::new(),
+            action: KILL_THREAD,
+            conditions,
+            includes: When::default(),
+            excludes: When::default(),
+        };
+        let mut verdict = Verdict::default();
+        (0..100).for_each(|_| verdict.add(&rule));
+        assert!((bpf::MOST + 1..bpf::MOST + 1002).contains(&verdict.sometimes.len()), "{}", verdict.sometimes.len());
+        let names = vec!["\"dup2\""; 50].join(",");
+        let args = vec![r#"{"index":0,"op":"SCMP_CMP_EQ"}"#; 1000].join(",");
+        let text = allowing(&format!(r#"{{"names":[{names}],"action":"SCMP_ACT_KILL","args":[{args}]}}"#));
+        assert!(mistake(&text).starts_with("it is too long"));
     }
 
     #[test]
