@@ -20,10 +20,11 @@ static long wide(unsigned long nr, unsigned long *a)
 	return answer;
 }
 
+/* Whole registers: what is in the upper halves the kernel takes no notice of, but a filter sees it. */
 static long old(unsigned long nr, unsigned long *a)
 {
 	int answer;
-	__asm__ volatile("int $0x80" : "=a"(answer) : "a"((unsigned)nr), "b"((unsigned)a[0]), "c"((unsigned)a[1]), "d"((unsigned)a[2]), "S"((unsigned)a[3]), "D"((unsigned)a[4]) : "r8", "r9", "r10", "r11", "memory");
+	__asm__ volatile("int $0x80" : "=a"(answer) : "a"((unsigned)nr), "b"(a[0]), "c"(a[1]), "d"(a[2]), "S"(a[3]), "D"(a[4]) : "r8", "r9", "r10", "r11", "memory");
 	return answer;
 }
 

@@ -331,6 +331,29 @@ fn profiles_of_users_have_every_operator_and_action() {
     host.same();
 }
 
+/// What the kernel takes no notice of is no way past a rule: a 64-bit program's upper halves, and the version in the number of a part of ipc.
+#[test]
+fn a_denied_call_of_i386_stays_denied_with_anything_beside_its_arguments() {
+    let host = start();
+    let (root, place) = (root("halves"), Scratch::new("halves-file"));
+    let rules = r#"{"names":["bind","shmat"],"action":"SCMP_ACT_ERRNO"},
+        {"names":["dup2"],"action":"SCMP_ACT_ERRNO","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]}"#;
+    let option = profile(&place, &allowing(rules));
+    let words = [
+        "32:63:1:9", // dup2
+        "32:63:0x100000001:9",
+        "32:102:2", // socketcall: bind
+        "32:102:0x700000002",
+        "32:117:21:12345",      // ipc: shmat
+        "32:117:0x20015:12345", // version 2
+        "32:117:0x100000015:12345",
+    ];
+    assert_eq!(answers(&root, &["--security-opt", &option], &words), ["1"; 7]);
+    let others = ["32:63:2:9", "32:102:1", "32:117:22:0"];
+    assert_eq!(answers(&root, &["--security-opt", &option], &others), ["ok", "14", "22"]);
+    host.same();
+}
+
 /// Docker's default profile says the same in its own words; what this one names is enough for busybox, and ours for it.
 #[test]
 fn a_list_of_what_is_allowed_is_enough_for_ctr_itself() {
