@@ -8,16 +8,18 @@
 //! To add a rule, write a function and a line in the table. To add something that can be asked for, add a field to [`Asked`], and
 //! fill it in `cmd/audit.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
 use linux_raw_sys::general as k;
 use rootfs::mounts::Mount;
 
-use super::limits::{Devices, Lack, Limit, Limits};
+use super::limits::{Devices, Lack, Limit, Limits, Setting};
 use super::look::{Cover, Descriptor, Device, Facts, HIDDEN, Process, Seen, UNWRITTEN};
-use super::parse::{INHERITABLE, Thread, is_secret, outside, plain, socket};
+use super::parse::{
+    INHERITABLE, Thread, device_rule, is_same_setting, is_secret, numbers, outside, plain, socket, throttles,
+};
 use crate::caps;
 
 /// How well something is.
@@ -80,6 +82,15 @@ pub struct Bind {
     pub follows: bool,
 }
 
+/// A part of the processors, in one of the two measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// v1's: 2 to 262144.
+    Shares(u64),
+    /// v2's: 1 to 10000.
+    Weight(u64),
+}
+
 /// What was asked for. The default is what a well-confined container has.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -111,8 +122,12 @@ pub struct Asked {
     pub read_only: bool,
     /// Volumes.
     pub binds: Vec<Bind>,
-    /// Devices, by their paths inside.
-    pub devices: Vec<PathBuf>,
+    /// Devices: their paths inside, and what may be done with them, of `rwm`.
+    pub devices: Vec<(PathBuf, String)>,
+    /// Further device rules.
+    pub device_rules: Vec<String>,
+    /// Device rules must be in force.
+    pub ruled: bool,
     /// Bytes.
     pub memory: Option<u64>,
     /// Bytes of memory and swap together.
@@ -123,14 +138,30 @@ pub struct Asked {
     pub cpu: Option<u64>,
     /// Processors.
     pub cpuset: Option<Vec<u32>>,
-    /// Some limit of a block device.
-    pub io: bool,
+    /// Bytes that are to be left to it.
+    pub reservation: Option<u64>,
+    /// 0 to 100.
+    pub swappiness: Option<u64>,
+    /// It waits where it would be killed for lack of memory.
+    pub no_oom_kill: bool,
+    /// Its part of the processors where there is not enough for all.
+    pub weight: Option<Weight>,
+    /// Microseconds in which the quota of processor time is counted.
+    pub period: Option<u64>,
+    /// Memory nodes.
+    pub mems: Option<Vec<u32>>,
+    /// Its part of the disks: 10 to 1000.
+    pub io_weight: Option<u64>,
+    /// Limits of block devices: number, way (see [`super::parse::throttles`]), rate.
+    pub io: Vec<(String, &'static str, u64)>,
+    /// The place of its control group, below each hierarchy's root.
+    pub group: Option<String>,
     /// Resource limits: number, soft, hard.
     pub resources: Vec<(u32, u64, u64)>,
     /// The names of the environment.
     pub environment: Vec<String>,
-    /// Names of `--sysctl`.
-    pub sysctls: Vec<String>,
+    /// Kernel parameters: the path below `/proc/sys`, and the value.
+    pub sysctls: Vec<(String, String)>,
 }
 
 impl Default for Asked {
@@ -151,12 +182,22 @@ impl Default for Asked {
             read_only: false,
             binds: Vec::new(),
             devices: Vec::new(),
+            device_rules: Vec::new(),
+            ruled: false,
             memory: None,
             memory_and_swap: None,
             pids: None,
             cpu: None,
             cpuset: None,
-            io: false,
+            reservation: None,
+            swappiness: None,
+            no_oom_kill: false,
+            weight: None,
+            period: None,
+            mems: None,
+            io_weight: None,
+            io: Vec::new(),
+            group: None,
             resources: Vec::new(),
             environment: Vec::new(),
             sysctls: Vec::new(),
@@ -180,6 +221,13 @@ pub struct Judged {
     pub found: String,
     /// What should be; empty where that goes without saying.
     pub asked: String,
+}
+
+impl Judged {
+    /// The same found, otherwise judged.
+    fn with(self, verdict: Verdict, asked: String) -> Judged {
+        Judged { verdict, asked, ..self }
+    }
 }
 
 fn judged(verdict: Verdict, found: impl Into<String>, asked: impl Into<String>) -> Judged {
@@ -237,7 +285,7 @@ const fn lifted(group: &'static str, name: &'static str, look: Look, with: &'sta
 
 /// Everything that is looked at, in the order in which it is shown.
 #[rustfmt::skip]
-pub const RULES: [Rule; 46] = [
+pub const RULES: [Rule; 50] = [
     rule("namespaces", "mounts", namespace, "mnt", "without its own it sees, and as root changes, all files of the host"),
     rule("namespaces", "processes", namespace, "pid", "it sees the host's processes, signals them, and finds roots and descriptors in their /proc"),
     rule("namespaces", "network", namespace, "net", "it reaches what listens on the host's loopback, abstract sockets of the host's services, and as root the host's interfaces"),
@@ -267,9 +315,13 @@ pub const RULES: [Rule; 46] = [
     lifted("devices", "rules", device_rules, "", "the last line: devices that cannot be opened whoever made the node"),
     rule("limits", "memory", memory, "", "without a limit it can take all of it, and the kernel then kills whom it likes"),
     rule("limits", "swap", swap, "", "a limit of memory alone is stretched by what can be swapped out"),
+    rule("limits", "reservation", reservation, "", "what the kernel takes from others first when memory is short"),
+    rule("limits", "out of memory", oom, "", "with the killer off it waits for ever, and holds what it has; what is swapped out can be read on the disk"),
     rule("limits", "processes", pids, "", "without a limit a fork bomb takes the host along"),
     rule("limits", "cpu", cpu, "", "without a limit it shares all processors with all others"),
     rule("limits", "processors", cpuset, "", "which processors it runs on"),
+    rule("limits", "memory nodes", mems, "", "which of the machine's memory it gets"),
+    rule("limits", "weights", weights, "", "how processors and disks are shared when there is not enough for all"),
     rule("limits", "block io", io, "", "without a limit one writer slows all disks down"),
     rule("limits", "resources", resources, "", "limits of open files, processes, core files (ulimit)"),
     rule("limits", "group", group, "", "without a group of its own it can neither be limited nor frozen nor killed as a whole"),
@@ -278,7 +330,7 @@ pub const RULES: [Rule; 46] = [
     rule("leaks", "environment", environment, "", "whoever can look at a process, or at inspect, reads it; every child inherits it"),
     rule("leaks", "listening", listening, "", "what others can connect to"),
     rule("leaks", "abstract", abstract_sockets, "", "abstract sockets have no permissions: who is in the network namespace may connect (CVE-2020-15257)"),
-    rule("leaks", "sysctls", sysctls, "", "a value that holds for more than the container holds for the host"),
+    lifted("leaks", "sysctls", sysctls, "", "who can change one has more power than was meant, and others may rely on what was set"),
     rule("host", "core_pattern", core_pattern, "", "the program behind a | runs as the host's root, on a core that the container wrote"),
     rule("host", "suid_dumpable", suid_dumpable, "", "1 lets anybody read the memory of set-user-id programs"),
     rule("host", "kernel log", setting_at_least_1, "kernel/dmesg_restrict", "addresses and other containers' messages are in it"),
@@ -977,7 +1029,7 @@ fn devices(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
     };
     let (mut verdict, mut list) = (Verdict::Good, Vec::new());
     for device in all.iter().filter(|device| !is_harmless(device)) {
-        let wanted = asked.devices.iter().any(|path| device.path.starts_with(clean(path)));
+        let wanted = asked.devices.iter().any(|(path, _)| device.path.starts_with(clean(path)));
         verdict = verdict.max(match (wanted, is_the_machine(device)) {
             (true, _) => Verdict::Weak,
             (false, true) => Verdict::Breach,
@@ -987,7 +1039,7 @@ fn devices(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         list.push(format!("{} ({kind} {}:{})", device.path.display(), device.number.0, device.number.1));
     }
     let should = match (asked.recorded, asked.devices.is_empty()) {
-        (true, false) => some(&asked.devices.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()),
+        (true, false) => some(&asked.devices.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>()),
         _ => String::new(),
     };
     let usual = all.iter().filter(|device| is_harmless(device)).count();
@@ -1035,10 +1087,51 @@ fn asked_text(asked: &Asked, text: &str) -> String {
     if asked.recorded { text.to_owned() } else { String::new() }
 }
 
-fn device_rules(facts: &Facts, _: &Asked, _: &'static str) -> Judged {
+/// Rules of a container, as Docker has them: any node may be made, these few used.
+#[rustfmt::skip]
+const USUAL_RULES: [&str; 11] = [
+    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm",
+    "c 136:* rwm",
+];
+
+/// What a line of `devices.list` allows, and nobody asked for: letter by letter, because the kernel makes one line of two for one
+/// device.
+fn is_more_than_asked(facts: &Facts, asked: &Asked, line: &str) -> bool {
+    let Some((kind, major, minor, letters)) = device_rule(line) else { return true };
+    let lines = USUAL_RULES.iter().copied().chain(asked.device_rules.iter().map(String::as_str));
+    let covers = |letter: char| {
+        lines.clone().filter_map(device_rule).any(|(of, first, second, allowed)| {
+            (of == 'a' || of == kind)
+                && (first.is_none() || first == major)
+                && (second.is_none() || second == minor)
+                && allowed.contains(letter)
+        }) || facts.devices.iter().flatten().any(|node| {
+            let wanted =
+                |(path, access): &(PathBuf, String)| node.path.starts_with(clean(path)) && access.contains(letter);
+            (node.block == (kind == 'b'), Some(node.number.0), Some(node.number.1)) == (true, major, minor)
+                && asked.devices.iter().any(wanted)
+        })
+    };
+    !letters.chars().all(covers)
+}
+
+fn device_rules(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
+    let should = if asked.ruled { "rules" } else { "" };
     match facts.limits.as_ref().map(|limits| &limits.devices) {
         Err(why) => unseen(why),
-        Ok(Devices::Unseen(why)) => unseen(why),
+        Ok(Devices::Unseen(why)) => judged(Verdict::Unseen, plain(why), should),
+        Ok(Devices::All | Devices::Nobody) if asked.ruled => {
+            judged(Verdict::Breach, "all devices are allowed", should)
+        }
+        Ok(Devices::Rules(rules)) if asked.recorded => {
+            let more: Vec<String> =
+                rules.iter().filter(|line| is_more_than_asked(facts, asked, line)).cloned().collect();
+            if more.is_empty() {
+                good(some(rules))
+            } else {
+                judged(Verdict::Breach, format!("more than that: {}", some(&more)), "the usual ones, and --device's")
+            }
+        }
         Ok(Devices::Rules(rules)) => good(some(rules)),
         Ok(Devices::Programs(number)) => good(format!(
             "{number} program{} decide{}",
@@ -1122,7 +1215,21 @@ fn cpu(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
             .trim_end_matches('.')
             .to_owned()
     };
-    limits(facts).map_or_else(|e| e, |limits| limit(&limits.cpu, asked, asked.cpu, show, false))
+    let limits = match limits(facts) {
+        Ok(limits) => limits,
+        Err(e) => return e,
+    };
+    let part = limit(&limits.cpu, asked, asked.cpu, show, false);
+    let Some(wanted) = asked.period else { return part };
+    // v1 has a file for it, v2 writes it behind the quota.
+    let period = |setting: &Setting| {
+        let text = setting.text.split_whitespace().last().unwrap_or_default().to_owned();
+        let kept = text.parse() == Ok(wanted);
+        (text, kept)
+    };
+    let of = settings(limits, &[("in µs:", "--cpu-period", Some(wanted.to_string()), &period)]);
+    let both = |one: &str, other: &str| if one.is_empty() { other.to_owned() } else { format!("{one}; {other}") };
+    judged(part.verdict.max(of.verdict), both(&part.found, &of.found), both(&part.asked, &of.asked))
 }
 
 fn cpuset(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
@@ -1151,15 +1258,191 @@ fn io(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         Ok(limits) => limits,
         Err(e) => return e,
     };
-    let should = if asked.io { "some" } else { "" };
-    match &limits.io {
-        Err(Lack::Blind(why)) => judged(Verdict::Unseen, plain(why), should),
-        Err(Lack::Without(why)) if asked.io => judged(Verdict::Breach, plain(why), should),
-        Err(Lack::Without(why)) => good(plain(why)),
-        Ok(list) if list.is_empty() && asked.io => judged(Verdict::Breach, "no limit", should),
-        Ok(list) if list.is_empty() => good("no limit"),
-        Ok(list) => judged(Verdict::Good, some(list), should),
+    let say = |(device, way, rate): &(String, &'static str, u64)| format!("{device} {way}={rate}");
+    let should = some(&asked.io.iter().map(say).collect::<Vec<_>>());
+    let lines = match &limits.io {
+        Err(Lack::Blind(why)) => return judged(Verdict::Unseen, plain(why), should),
+        Err(Lack::Without(why)) if !asked.io.is_empty() => return judged(Verdict::Breach, plain(why), should),
+        Err(Lack::Without(why)) => return good(plain(why)),
+        Ok(lines) => lines,
+    };
+    // The smallest of each, and the group that says so: lines come from below to the top.
+    let mut least: BTreeMap<(String, &'static str), (u64, &str)> = BTreeMap::new();
+    for (group, line) in lines {
+        for (device, way, rate) in throttles(line) {
+            let known = least.entry((device, way)).or_insert((rate, group));
+            if rate < known.0 {
+                *known = (rate, group);
+            }
+        }
     }
+    // A rate of 0 was asked to be none.
+    let kept = |(device, way, wanted): &(String, &'static str, u64)| {
+        *wanted == 0 || least.get(&(device.clone(), *way)).is_some_and(|(rate, _)| rate <= wanted)
+    };
+    let verdict = if asked.io.iter().all(kept) { Verdict::Good } else { Verdict::Breach };
+    let own = lines.first().map(|(group, _)| group.as_str());
+    let list: Vec<String> = least
+        .iter()
+        .map(|((device, way), (rate, group))| {
+            let by = if Some(*group) == own { String::new() } else { format!(", by {group}") };
+            format!("{device} {way}={rate}{by}")
+        })
+        .collect();
+    none_of(&list, "no limit", Verdict::Good, "").with(verdict, should)
+}
+
+/// What its own group says of something that was asked for by this option.
+fn own<'a>(limits: &'a Limits, option: &str) -> std::result::Result<&'a Setting, Lack> {
+    let lacking = || Lack::Without("nobody looked".to_owned());
+    limits.own.get(option).ok_or_else(lacking)?.as_ref().map_err(Clone::clone)
+}
+
+/// Several settings in one line: what each is called, what its option is, and what is asked of it and found, if it is asked
+/// for at all. Not as asked is a breach; what may not be looked at was not seen.
+fn settings(limits: &Limits, all: &[Wished]) -> Judged {
+    let (mut verdict, mut found, mut should) = (Verdict::Good, Vec::new(), Vec::new());
+    for (name, option, wanted, look) in all {
+        if let Some(wanted) = wanted {
+            should.push(format!("{name} {wanted}"));
+        }
+        match own(limits, option) {
+            Ok(setting) => {
+                let (text, kept) = look(setting);
+                found.push(format!("{name} {}", plain(&text)));
+                verdict = verdict.max(if wanted.is_none() || kept { Verdict::Good } else { Verdict::Breach });
+            }
+            Err(Lack::Blind(why)) => {
+                found.push(plain(&why));
+                verdict = verdict.max(Verdict::Unseen);
+            }
+            Err(Lack::Without(why)) if wanted.is_some() => {
+                found.push(plain(&why));
+                verdict = verdict.max(Verdict::Breach);
+            }
+            Err(Lack::Without(_)) => {}
+        }
+    }
+    let text = if found.is_empty() { "none here".to_owned() } else { found.join("; ") };
+    judged(verdict, text, should.join("; "))
+}
+
+/// See [`settings`].
+type Wished<'a> = (&'static str, &'static str, Option<String>, &'a dyn Fn(&Setting) -> (String, bool));
+
+/// The first number in a setting, `default 100` too.
+fn first_number(text: &str) -> Option<u64> {
+    text.split_whitespace().find_map(|word| word.parse().ok())
+}
+
+fn reservation(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
+    let limits = match limits(facts) {
+        Ok(limits) => limits,
+        Err(e) => return e,
+    };
+    let should = asked.reservation.map(size).unwrap_or_default();
+    let setting = match (own(limits, "--memory-reservation"), asked.reservation) {
+        (Err(Lack::Blind(why)), _) => return judged(Verdict::Unseen, plain(&why), should),
+        (Err(Lack::Without(why)), Some(_)) => return judged(Verdict::Breach, plain(&why), should),
+        (Err(Lack::Without(_)), None) => return good("none here"),
+        (Ok(setting), _) => setting,
+    };
+    // Of v1's limit the largest number is none, of v2's protection 0.
+    let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse::<u64>().ok() };
+    let none = |n: u64| if setting.old { n >= 1 << 62 } else { n == 0 };
+    let found = number(&setting.text).filter(|n| !none(*n));
+    let text = found.map_or_else(|| "none".to_owned(), size);
+    let Some(wanted) = asked.reservation else { return good(text) };
+    // The kernel counts whole pages.
+    if found.is_none_or(|found| found.abs_diff(wanted) >= 65_536) {
+        return judged(Verdict::Breach, text, should);
+    }
+    let less = |(_, text): &&(String, String)| number(text.trim()).is_some_and(|n| n < wanted);
+    match setting.above.iter().find(less) {
+        Some((group, text)) if !setting.old => judged(
+            Verdict::Weak,
+            format!("{}, but {} leaves {} to all in it", size(wanted), plain(group), text.trim()),
+            should,
+        ),
+        _ => judged(Verdict::Good, text, should),
+    }
+}
+
+fn oom(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
+    let limits = match limits(facts) {
+        Ok(limits) => limits,
+        Err(e) => return e,
+    };
+    let disabled = |text: &str| text.lines().any(|line| line.trim() == "oom_kill_disable 1");
+    let killer = |setting: &Setting| {
+        let off = disabled(&setting.text);
+        ((if off { "off" } else { "on" }).to_owned(), off == asked.no_oom_kill)
+    };
+    let swappiness =
+        |setting: &Setting| (setting.text.clone(), setting.text.parse() == Ok(asked.swappiness.unwrap_or(0)));
+    let judgement = settings(
+        limits,
+        &[
+            ("killer", "--oom-kill-disable", asked.no_oom_kill.then(|| "off".to_owned()), &killer),
+            ("swappiness", "--memory-swappiness", asked.swappiness.map(|n| n.to_string()), &swappiness),
+        ],
+    );
+    let off = own(limits, "--oom-kill-disable").is_ok_and(|setting| disabled(&setting.text));
+    let verdict = if off { judgement.verdict.max(Verdict::Weak) } else { judgement.verdict };
+    Judged { verdict, ..judgement }
+}
+
+fn mems(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
+    let limits = match limits(facts) {
+        Ok(limits) => limits,
+        Err(e) => return e,
+    };
+    let kept = |setting: &Setting| {
+        let found = numbers(&setting.text).unwrap_or_default();
+        let wanted = asked.mems.as_deref().unwrap_or_default();
+        (setting.text.clone(), !found.is_empty() && found.iter().all(|node| wanted.contains(node)))
+    };
+    let wanted = asked.mems.as_ref().map(|list| list.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    settings(limits, &[("nodes", "--cpuset-mems", wanted, &kept)])
+}
+
+/// v1's shares in v2's measure: through 2 and 1, 1024 and 100, 262144 and 10000, on the parabola in the logarithms that
+/// the OCI runtimes agreed on.
+fn in_weights(shares: u64) -> u64 {
+    let log = f64::from(shares.clamp(2, 262_144) as u32).log2();
+    (10f64.powf((log * log + 125.0 * log) / 612.0 - 7.0 / 34.0).ceil() as u64).clamp(1, 10_000)
+}
+
+fn weights(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
+    let limits = match limits(facts) {
+        Ok(limits) => limits,
+        Err(e) => return e,
+    };
+    let cpu = |setting: &Setting| {
+        let found = first_number(&setting.text).unwrap_or(0);
+        let kept = match (asked.weight, setting.old) {
+            (Some(Weight::Shares(wanted)), true) | (Some(Weight::Weight(wanted)), false) => found == wanted,
+            (Some(Weight::Shares(wanted)), false) => in_weights(wanted).abs_diff(found) <= 1,
+            (Some(Weight::Weight(wanted)), true) => in_weights(found).abs_diff(wanted) <= 1,
+            (None, _) => true,
+        };
+        (format!("{found}{}", if setting.old { " shares" } else { "" }), kept)
+    };
+    let wanted = asked.weight.map(|weight| match weight {
+        Weight::Shares(n) => format!("{n} shares"),
+        Weight::Weight(n) => n.to_string(),
+    });
+    let disks = |setting: &Setting| {
+        let found = first_number(&setting.text);
+        (found.map_or_else(|| setting.text.clone(), |n| n.to_string()), found == asked.io_weight)
+    };
+    settings(
+        limits,
+        &[
+            ("processors", "--cpu-weight", wanted, &cpu),
+            ("disks", "--blkio-weight", asked.io_weight.map(|n| n.to_string()), &disks),
+        ],
+    )
 }
 
 fn resources(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
@@ -1198,12 +1481,54 @@ fn group(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         Ok(limits) => limits,
         Err(e) => return e,
     };
+    if let Some(place) = &asked.group {
+        return in_its_group(facts, place);
+    }
     let ours = &facts.machine.groups;
     let own = limits.groups.iter().find(|group| !ours.contains(group) && group.path != "/");
     match own {
         Some(own) => good(plain(&own.path)),
         None if limits.groups.is_empty() => judged(Verdict::Weak, "no control groups on this machine", ""),
         None => judged(Verdict::Weak, "none of its own", asked_text(asked, "")),
+    }
+}
+
+/// Every process of it is in the group that the record names, in every hierarchy in which there is that group: or it cannot be limited,
+/// frozen or killed with the others. Groups that it has made in there are its own matter.
+fn in_its_group(facts: &Facts, place: &str) -> Judged {
+    let of_groups = |mount: &Mount| mount.fs == "cgroup" || mount.fs == "cgroup2";
+    if facts.homes.is_empty() {
+        return if facts.machine.mounts.iter().any(of_groups) {
+            judged(Verdict::Breach, "its group is not there any more", place)
+        } else {
+            judged(Verdict::Unseen, "no control groups are mounted", place)
+        };
+    }
+    let (mut out, mut blind) = (Vec::new(), None);
+    for process in facts.processes() {
+        let groups = match &process.groups {
+            Ok(groups) => groups,
+            Err(why) => {
+                blind = Some(why);
+                continue;
+            }
+        };
+        for home in &facts.homes {
+            let name = if home.is_empty() { "v2" } else { home.last().map_or("", String::as_str) };
+            let is_it = |group: &&super::parse::Hierarchy| {
+                if home.is_empty() { group.unified } else { group.controllers.iter().any(|one| home.contains(one)) }
+            };
+            match groups.iter().find(is_it) {
+                Some(group) if format!("{}/", group.path).contains(&format!("/{place}/")) => {}
+                Some(group) => out.push(format!("{} is in {} of {name}", called(process), group.path)),
+                None => out.push(format!("{} is in no group of {name}", called(process))),
+            }
+        }
+    }
+    match blind {
+        Some(why) if out.is_empty() => judged(Verdict::Unseen, why.to_string(), place),
+        _ if out.is_empty() => good(plain(place)),
+        _ => judged(Verdict::Breach, some(&out), place),
     }
 }
 
@@ -1346,11 +1671,27 @@ fn abstract_sockets(facts: &Facts, _: &Asked, _: &'static str) -> Judged {
     }
 }
 
-fn sysctls(_: &Facts, asked: &Asked, _: &'static str) -> Judged {
+fn sysctls(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
     if asked.sysctls.is_empty() {
         return good("none asked for");
     }
-    judged(Verdict::Unseen, "only a process in its namespaces is told", some(&asked.sysctls))
+    let (mut verdict, mut list) = (Verdict::Good, Vec::new());
+    for (path, wanted) in &asked.sysctls {
+        let (how, found) = match facts.sysctls.get(path) {
+            Some(Ok(found)) if is_same_setting(path, wanted, found) => {
+                (Verdict::Good, found.replace(['\t', '\n'], " "))
+            }
+            Some(Ok(found)) => (Verdict::Breach, found.replace(['\t', '\n'], " ")),
+            Some(Err(why)) => (Verdict::Unseen, format!("({why})")),
+            None => (Verdict::Unseen, "(nobody looked)".to_owned()),
+        };
+        verdict = verdict.max(how);
+        let text = format!("{path}={found}");
+        // What is not as it should be comes first.
+        if how == Verdict::Good { list.push(text) } else { list.insert(0, text) }
+    }
+    let should: Vec<String> = asked.sysctls.iter().map(|(path, value)| format!("{path}={value}")).collect();
+    judged(verdict, some(&list), some(&should))
 }
 
 // ---- the host
@@ -1435,6 +1776,7 @@ mod tests {
             namespaces: Namespaces::new(),
             label: Ok(String::new()),
             descriptors: Ok(Vec::new()),
+            groups: Ok(Vec::new()),
         }
     }
 
@@ -1460,6 +1802,8 @@ mod tests {
             resources: Ok(vec![Some((1024, 4096)); 16]),
             sockets: Ok(Vec::new()),
             environment: Ok(vec!["PATH".into()]),
+            sysctls: BTreeMap::new(),
+            homes: Vec::new(),
             machine: Machine {
                 mounts: rootfs::mounts::parse(host),
                 sockets: Some(BTreeSet::new()),
@@ -1631,5 +1975,124 @@ mod tests {
             assert!(!is_dangerous(Path::new(fine)), "{fine}");
         }
         assert_eq!(clean(Path::new("/a/../b/./c//d/..")), PathBuf::from("/b/c"));
+    }
+
+    fn setting(old: bool, text: &str, above: &[(&str, &str)]) -> Setting {
+        let above = above.iter().map(|(group, text)| ((*group).to_owned(), (*text).to_owned())).collect();
+        Setting { old, text: text.to_owned(), above }
+    }
+
+    #[test]
+    fn settings_that_were_asked_for() {
+        let found = |option: &'static str, what: Setting| {
+            let mut facts = facts();
+            facts.limits.as_mut().unwrap().own.insert(option, Ok(what));
+            facts
+        };
+        let low = |above: &str| found("--memory-reservation", setting(false, "33554432", &[("/c/ctr", above)]));
+        let wish = Asked { reservation: Some(32 << 20), ..recorded() };
+        assert_eq!(verdict(&low("max"), &wish, "reservation"), Verdict::Good);
+        assert_eq!(verdict(&low("0"), &wish, "reservation"), Verdict::Weak);
+        let none = found("--memory-reservation", setting(true, "9223372036854771712", &[]));
+        assert_eq!(verdict(&none, &wish, "reservation"), Verdict::Breach);
+        assert_eq!(verdict(&none, &recorded(), "reservation"), Verdict::Good);
+        let oom = |text: &str| found("--oom-kill-disable", setting(true, text, &[]));
+        let wish = Asked { no_oom_kill: true, ..recorded() };
+        assert_eq!(verdict(&oom("oom_kill_disable 1\nunder_oom 0"), &wish, "out of memory"), Verdict::Weak);
+        assert_eq!(verdict(&oom("oom_kill_disable 0"), &wish, "out of memory"), Verdict::Breach);
+        assert_eq!(verdict(&oom("oom_kill_disable 0"), &recorded(), "out of memory"), Verdict::Good);
+        assert_eq!(verdict(&oom("oom_kill_disable 1"), &recorded(), "out of memory"), Verdict::Weak);
+        for (old, text, weight, right) in [
+            (true, "512", Weight::Shares(512), true),
+            (true, "1024", Weight::Shares(512), false),
+            (false, "59", Weight::Shares(512), true),
+            (false, "100", Weight::Shares(512), false),
+            (true, "1024", Weight::Weight(100), true),
+            (false, "7", Weight::Weight(7), true),
+            (false, "", Weight::Weight(7), false),
+        ] {
+            let wish = Asked { weight: Some(weight), ..recorded() };
+            let how = if right { Verdict::Good } else { Verdict::Breach };
+            assert_eq!(verdict(&found("--cpu-weight", setting(old, text, &[])), &wish, "weights"), how, "{text}");
+        }
+        assert_eq!((in_weights(2), in_weights(1024), in_weights(262_144)), (1, 100, 10_000));
+        let wish = Asked { mems: Some(vec![0]), ..recorded() };
+        assert_eq!(verdict(&found("--cpuset-mems", setting(true, "0", &[])), &wish, "memory nodes"), Verdict::Good);
+        assert_eq!(
+            verdict(&found("--cpuset-mems", setting(true, "0-1", &[])), &wish, "memory nodes"),
+            Verdict::Breach
+        );
+        let wish = Asked { period: Some(50_000), ..recorded() };
+        assert_eq!(verdict(&found("--cpu-period", setting(false, "max 50000", &[])), &wish, "cpu"), Verdict::Good);
+        assert_eq!(verdict(&found("--cpu-period", setting(false, "max 100000", &[])), &wish, "cpu"), Verdict::Breach);
+    }
+
+    #[test]
+    fn disks_are_limited_by_the_smallest() {
+        let mut open = facts();
+        let line = |group: &str, line: &str| (group.to_owned(), line.to_owned());
+        let wish = |rate| Asked { io: vec![("8:0".into(), "rbps", rate)], ..recorded() };
+        let mut how = |lines: Vec<(String, String)>, rate| {
+            open.limits.as_mut().unwrap().io = Ok(lines);
+            verdict(&open, &wish(rate), "block io")
+        };
+        assert_eq!(how(vec![line("/c/x", "8:0 rbps=100 wbps=max")], 100), Verdict::Good);
+        assert_eq!(how(vec![line("/c/x", "8:0 rbps=100"), line("/c", "8:0 rbps=10")], 20), Verdict::Good);
+        assert_eq!(how(vec![line("/c/x", "8:0 rbps=101")], 100), Verdict::Breach);
+        assert_eq!(how(vec![line("/c/x", "8:16 rbps=1")], 100), Verdict::Breach);
+        assert_eq!((how(vec![], 100), how(vec![], 0)), (Verdict::Breach, Verdict::Good));
+    }
+
+    #[test]
+    fn device_rules_are_compared() {
+        let how = |rules: &[&str], asked: &Asked| {
+            let mut open = facts();
+            open.devices = Ok(vec![Device { path: "/dev/x".into(), block: false, number: (10, 229) }]);
+            let rules = rules.iter().map(|rule| (*rule).to_owned()).collect();
+            open.limits.as_mut().unwrap().devices = Devices::Rules(rules);
+            verdict(&open, asked, "rules")
+        };
+        assert_eq!(how(&["c *:* m", "c 136:* rwm", "c 1:3 rwm"], &recorded()), Verdict::Good);
+        assert_eq!(how(&["b 8:0 r"], &recorded()), Verdict::Breach);
+        assert_eq!(how(&["garbage"], &recorded()), Verdict::Breach);
+        let wish = Asked { device_rules: vec!["b 8:* r".into()], ..recorded() };
+        assert_eq!((how(&["b 8:0 rm"], &wish), how(&["b 8:0 rw"], &wish)), (Verdict::Good, Verdict::Breach));
+        let wish = Asked { devices: vec![("/dev/x".into(), "r".into())], ..recorded() };
+        assert_eq!((how(&["c 10:229 rm"], &wish), how(&["c 10:229 w"], &wish)), (Verdict::Good, Verdict::Breach));
+        let mut open = facts();
+        open.limits.as_mut().unwrap().devices = Devices::All;
+        assert_eq!(verdict(&open, &Asked { ruled: true, ..recorded() }, "rules"), Verdict::Breach);
+    }
+
+    #[test]
+    fn everybody_is_in_the_group() {
+        let mut open = facts();
+        open.homes = vec![vec!["rw".into(), "memory".into()], Vec::new()];
+        let groups = |memory: &str, unified: &str| {
+            Ok(super::super::parse::hierarchies(format!("4:memory:{memory}\n3:cpu:/\n0::{unified}\n").as_bytes()))
+        };
+        let wish = Asked { group: Some("ctr/id".into()), ..recorded() };
+        open.main.groups = groups("/ctr/id", "/ctr/id/init.scope");
+        assert_eq!(verdict(&open, &wish, "group"), Verdict::Good);
+        open.others.push(process(8));
+        open.others[0].groups = groups("/", "/ctr/id");
+        assert_eq!(verdict(&open, &wish, "group"), Verdict::Breach);
+        open.others[0].groups = groups("/ctr/id2", "/ctr/id");
+        assert_eq!(verdict(&open, &wish, "group"), Verdict::Breach);
+        open.others.clear();
+        open.homes.clear();
+        assert_eq!(verdict(&open, &wish, "group"), Verdict::Unseen);
+    }
+
+    #[test]
+    fn kernel_parameters_are_compared() {
+        let mut open = facts();
+        let wish = Asked { sysctls: vec![("kernel/sem".into(), "1 2 3 4".into())], ..recorded() };
+        assert_eq!(verdict(&open, &wish, "sysctls"), Verdict::Unseen);
+        open.sysctls.insert("kernel/sem".into(), Ok("1\t2\t3\t4".into()));
+        assert_eq!(verdict(&open, &wish, "sysctls"), Verdict::Good);
+        open.sysctls.insert("kernel/sem".into(), Ok("1\t2\t3\t5".into()));
+        assert_eq!(verdict(&open, &wish, "sysctls"), Verdict::Breach);
+        assert_eq!(verdict(&open, &Asked { privileged: true, ..wish }, "sysctls"), Verdict::Weak);
     }
 }

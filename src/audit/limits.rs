@@ -3,6 +3,7 @@
 //! A limit of 512 MiB on a container means nothing to who wants to know why it dies at 64: some group above it may be tighter, and
 //! none of them may be there at all. So each file is read in each group from the process's own up to the top of the mount.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -67,11 +68,37 @@ pub struct Limits {
     pub cpu: Seen<Limit>,
     /// The processors it may run on.
     pub cpuset: Seen<Vec<u32>>,
-    /// Limits of block devices anywhere up the tree.
-    pub io: Seen<Vec<String>>,
+    /// Limits of block devices anywhere up the tree: the group that has one, and what it says.
+    pub io: Seen<Vec<(String, String)>>,
+    /// What its own group says of other settings, by the option that asks for them: see [`OWN`].
+    pub own: BTreeMap<&'static str, Seen<Setting>>,
     /// How devices are limited.
     pub devices: Devices,
 }
+
+/// A setting of a group, and of those above it which have it too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// It is v1's.
+    pub old: bool,
+    /// The file's content.
+    pub text: String,
+    /// Those above, the nearest first: the group, and what it says.
+    pub above: Vec<(String, String)>,
+}
+
+/// Settings that are no limits which the smallest of all up the tree decides: the option that asks for one, its controller, and the files
+/// of v1 and v2. Of several that are the same thing the first that there is counts.
+type Own = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+const OWN: [Own; 7] = [
+    ("--memory-reservation", "memory", &["memory.soft_limit_in_bytes"], &["memory.low"]),
+    ("--memory-swappiness", "memory", &["memory.swappiness"], &[]),
+    ("--oom-kill-disable", "memory", &["memory.oom_control"], &[]),
+    ("--cpu-weight", "cpu", &["cpu.shares"], &["cpu.weight"]),
+    ("--cpu-period", "cpu", &["cpu.cfs_period_us"], &["cpu.max"]),
+    ("--cpuset-mems", "cpuset", &["cpuset.effective_mems", "cpuset.mems"], &["cpuset.mems.effective"]),
+    ("--blkio-weight", "blkio", &["blkio.weight", "blkio.bfq.weight"], &["io.bfq.weight", "io.weight"]),
+];
 
 /// Which device nodes may be opened, whoever owns them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,7 +272,24 @@ pub fn look(groups: &[Hierarchy], mounts: &[Mount]) -> Limits {
         let list = text.and_then(|text| parse::numbers(&text)).filter(|list| !list.is_empty());
         list.ok_or_else(|| Lack::Without("no cpuset controller there".to_owned()))
     };
-    let io = || -> Seen<Vec<String>> {
+    let own = |(option, controller, old, new): Own| -> (&'static str, Seen<Setting>) {
+        let find = || {
+            let (tree, files, is_old) = match v1(controller) {
+                Some(tree) => (tree?, old, true),
+                None => (unified()?, new, false),
+            };
+            for file in files {
+                let mut all = tree.read(file)?.into_iter().peekable();
+                if all.peek().is_some_and(|(group, _)| *group == tree.own()) {
+                    let text = all.next().map(|(_, text)| text.trim().to_owned()).unwrap_or_default();
+                    return Ok(Setting { old: is_old, text, above: all.collect() });
+                }
+            }
+            without(format!("no {} in {}", files.first().copied().unwrap_or("such setting"), tree.own()))
+        };
+        (option, find())
+    };
+    let io = || -> Seen<Vec<(String, String)>> {
         let Some(tree) = v1("blkio") else { return Ok(limits_of("", &unified()?.read("io.max")?)) };
         let tree = tree?;
         let mut all = Vec::new();
@@ -263,12 +307,38 @@ pub fn look(groups: &[Hierarchy], mounts: &[Mount]) -> Limits {
         cpuset: cpuset(),
         io: io(),
         devices: devices(v1("devices"), unified()),
+        own: OWN.into_iter().map(own).collect(),
     }
 }
 
-fn limits_of(file: &str, texts: &[(String, String)]) -> Vec<String> {
-    let lines = texts.iter().flat_map(|(_, text)| text.lines());
-    lines.filter(|line| !line.trim().is_empty()).map(|line| format!("{file} {line}").trim().to_owned()).collect()
+fn limits_of(file: &str, texts: &[(String, String)]) -> Vec<(String, String)> {
+    let lines = texts.iter().flat_map(|(group, text)| text.lines().map(move |line| (group, line)));
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(group, line)| (group.clone(), format!("{file} {line}").trim().to_owned()))
+        .collect()
+}
+
+/// In which hierarchies there is a group at this place (below each one's root): what [`Hierarchy::controllers`] has of it, and nothing
+/// for v2.
+pub fn hierarchies_with(place: &str, mounts: &[Mount]) -> Vec<Vec<String>> {
+    let mut all: Vec<Vec<String>> = Vec::new();
+    for mount in mounts.iter().filter(|mount| mount.fs == "cgroup" || mount.fs == "cgroup2") {
+        let path = CString::new(mount.at.join(place).as_os_str().as_bytes()).unwrap_or_default();
+        let Ok(dir) = sys::openat(sys::CWD, &path, k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW, 0) else { continue };
+        let magic = sys::fs_magic(dir.as_fd()).unwrap_or(0);
+        let which = match mount.fs.as_str() {
+            "cgroup2" if magic == u64::from(k::CGROUP2_SUPER_MAGIC) => Vec::new(),
+            "cgroup" if magic == u64::from(k::CGROUP_SUPER_MAGIC) => {
+                mount.super_options.split(',').map(str::to_owned).collect()
+            }
+            _ => continue,
+        };
+        if !all.contains(&which) {
+            all.push(which);
+        }
+    }
+    all
 }
 
 fn devices(old: Option<Seen<Tree>>, new: Seen<Tree>) -> Devices {

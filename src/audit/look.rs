@@ -14,7 +14,7 @@ use rootfs::path::{self, Links};
 use rootfs::walk;
 
 use super::limits::{self, Limits};
-use super::parse::{self, Mapped, Socket, Thread};
+use super::parse::{self, Hierarchy, Mapped, Socket, Thread};
 use crate::error::{Doing, Error, Result};
 use crate::procfs::{self, Namespace};
 use crate::sys;
@@ -85,6 +85,8 @@ pub struct Process {
     pub label: Seen<String>,
     /// Its descriptors, and its working directory.
     pub descriptors: Seen<Vec<Descriptor>>,
+    /// The control groups that it is in.
+    pub groups: Seen<Vec<Hierarchy>>,
 }
 
 impl Process {
@@ -213,12 +215,16 @@ pub struct Facts {
     pub single: BTreeSet<PathBuf>,
     /// Its control groups.
     pub limits: Seen<Limits>,
+    /// In which hierarchies there is the group that its record names: [`limits::hierarchies_with`]; none where there is no record.
+    pub homes: Vec<Vec<String>>,
     /// Its resource limits.
     pub resources: Seen<Vec<Option<(u64, u64)>>>,
     /// The sockets of its network namespace.
     pub sockets: Seen<Vec<Socket>>,
     /// The names of its environment.
     pub environment: Seen<Vec<String>>,
+    /// Kernel parameters as it has them, by their paths below `/proc/sys`, as far as [`sysctls`] was asked to look.
+    pub sysctls: BTreeMap<String, Seen<String>>,
     /// The machine.
     pub machine: Machine,
 }
@@ -341,6 +347,7 @@ impl Dir {
             namespaces: self.namespaces(),
             label: label.map_err(Unseen::from),
             descriptors: self.descriptors(proc, descriptors),
+            groups: self.read("cgroup").map(|text| parse::hierarchies(&text)).map_err(Unseen::from),
         }
     }
 
@@ -512,6 +519,8 @@ pub fn look(pid: u32, members: &[u32]) -> Result<Facts> {
         resources: read("limits").map(|text| parse::resource_limits(&text)),
         sockets: sockets(main.dir.as_fd(), "net").map(|(all, _)| all).map_err(Unseen::from),
         environment: read("environ").map(|text| parse::environment(&text)),
+        sysctls: BTreeMap::new(),
+        homes: Vec::new(),
         main: process,
         mount_ids,
         others,
@@ -524,6 +533,42 @@ pub fn look(pid: u32, members: &[u32]) -> Result<Facts> {
         Ok(all) if all.iter().any(|thread| !matches!(thread.state, 'Z' | 'X')) && read("status").is_ok() => Ok(facts),
         _ => Err(Error::usage(format_args!("process {pid} has just ended"))),
     }
+}
+
+/// Looks up kernel parameters as the process behind the pidfd has them: the last thing to be done before all is printed, because we enter its
+/// namespaces for it, and stay there.
+///
+/// Such a parameter belongs to a namespace, and the kernel shows everybody his own, whichever procfs he reads it in
+/// (fs/proc/proc_sysctl.c looks at the caller). So they are read in *our* procfs, where nothing of the container's is on the way, by a process that is in
+/// its network, ipc and uts namespaces; and in its user namespace, whose numbers a group id in a value has
+/// (net.ipv4.ping_group_range). There we have power over the container alone, and nobody in it can take us over: we are not dumpable.
+pub fn sysctls(process: BorrowedFd, facts: &mut Facts, paths: &[String]) -> Result<()> {
+    const ENTERED: [(&str, u32); 4] =
+        [("user", k::CLONE_NEWUSER), ("net", k::CLONE_NEWNET), ("ipc", k::CLONE_NEWIPC), ("uts", k::CLONE_NEWUTS)];
+    let sys = procfs::open()
+        .and_then(|proc| sys::openat(proc.as_fd(), c"sys", k::O_PATH | k::O_DIRECTORY, 0))
+        .doing("look at kernel parameters", "/proc/sys")?;
+    let others = ENTERED.iter().filter(|(kind, _)| facts.main.namespaces.get(kind) != facts.machine.ours.get(kind));
+    let which = others.fold(0, |all, (_, flag)| all | flag);
+    let entered = match which {
+        0 => Ok(()),
+        _ => sys::not_dumpable().and_then(|()| sys::enter_namespaces(process, which)).map_err(Unseen::from),
+    };
+    let look = |path: &String| -> Seen<String> {
+        entered.clone()?;
+        let file = match sys::openat(sys.as_fd(), &c(path.as_str()), k::O_RDONLY | k::O_NOFOLLOW, 0) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                return Err(Unseen("it is not there (any more)".to_owned()));
+            }
+            opened => opened?,
+        };
+        if sys::fs_magic(file.as_fd())? != u64::from(k::PROC_SUPER_MAGIC) {
+            return Err(Unseen("something else is mounted there".to_owned()));
+        }
+        Ok(String::from_utf8_lossy(&procfs::read_all(file.as_fd(), 1 << 16)?).trim().to_owned())
+    };
+    facts.sysctls = paths.iter().map(|path| (path.clone(), look(path))).collect();
+    Ok(())
 }
 
 /// Those of many mounts that nothing else is mounted over: neither over the place that each is at, nor over one above it.

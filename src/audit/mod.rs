@@ -11,6 +11,7 @@
 //!   (`O_PATH`: no FIFO blocks, no device does anything), within that root, and never through a link of procfs.
 //! - The auditor shares no code with what it audits: it has its own list of what must be covered, its own reading of options,
 //!   its own walk up the control groups. A mistake in `plan.rs` is not made twice.
+//! - One thing cannot be seen from outside, kernel parameters: for them [`look::sysctls`] enters namespaces, as the last thing that is done.
 //! - What could not be seen is said to be unseen, and is no finding: neither good nor bad.
 
 pub mod judge;

@@ -117,6 +117,81 @@ pub fn hierarchies(text: &[u8]) -> Vec<Hierarchy> {
     text.lines().filter_map(line).collect()
 }
 
+/// A kernel parameter as it is asked for, `KEY=VALUE`: its path below `/proc/sys` and its value. As sysctl(8) reads a key: what comes first,
+/// dot or slash, separates, and the other one is part of a name.
+pub fn sysctl(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.split_once('=')?;
+    let key = key.trim();
+    let turned = key.find(['.', '/']).is_some_and(|at| key.get(at..).is_some_and(|rest| rest.starts_with('.')));
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    let path = if turned { key.chars().map(swap).collect() } else { key.to_owned() };
+    let named = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    named.then(|| (path, value.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// Whether a kernel parameter has the value that was asked for, though the kernel writes it in another way.
+pub fn is_same_setting(path: &str, asked: &str, found: &str) -> bool {
+    // As C has them: strtoul with base 0.
+    let number = |word: &str| {
+        let (sign, digits) = word.strip_prefix('-').map_or((1, word), |rest| (-1, rest));
+        let value = match digits.strip_prefix("0x") {
+            Some(hex) => i128::from_str_radix(hex, 16),
+            None if digits.len() > 1 && digits.starts_with('0') => i128::from_str_radix(digits, 8),
+            None => digits.parse(),
+        };
+        value.ok().map(|value: i128| sign * value)
+    };
+    // What the kernel keeps in ticks of its clock comes back as a multiple of them.
+    let rounded = if path.ends_with("_ms") || path.contains("/neigh/") { 10 } else { 0 };
+    let same = |(one, other): (&str, &str)| match (number(one), number(other)) {
+        (Some(one), Some(other)) => one.abs_diff(other) <= rounded,
+        _ => one.eq_ignore_ascii_case(other) || numbers(one).is_some_and(|list| Some(list) == numbers(other)),
+    };
+    let (one, other): (Vec<&str>, Vec<&str>) =
+        (asked.split_whitespace().collect(), found.split_whitespace().collect());
+    one.len() == other.len() && one.into_iter().zip(other).all(same)
+}
+
+/// The limits of block devices in a line of v1's `blkio.throttle.*` (whose file's name comes first) or v2's `io.max`: the device,
+/// `rbps`, `wbps`, `riops` or `wiops`, and how much a second.
+pub fn throttles(line: &str) -> Vec<(String, &'static str, u64)> {
+    const WAYS: [(&str, &str); 4] = [
+        ("rbps", "read_bps_device"),
+        ("wbps", "write_bps_device"),
+        ("riops", "read_iops_device"),
+        ("wiops", "write_iops_device"),
+    ];
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let one = |(device, way, rate): (&str, &'static str, &str)| Some((device.to_owned(), way, rate.parse().ok()?));
+    match words.as_slice() {
+        [file, device, rate] if file.ends_with("_device") => {
+            let way = WAYS.iter().find(|(_, name)| name == file);
+            way.and_then(|(way, _)| one((device, way, rate))).into_iter().collect()
+        }
+        [device, rates @ ..] => {
+            let pair = |word: &&str| {
+                let (key, rate) = word.split_once('=')?;
+                one((device, WAYS.iter().find(|(way, _)| *way == key)?.0, rate))
+            };
+            rates.iter().filter_map(pair).collect()
+        }
+        [] => Vec::new(),
+    }
+}
+
+/// A device rule as `devices.list` and `--device-cgroup-rule` have it: kind, numbers (None for all), letters.
+pub fn device_rule(line: &str) -> Option<(char, Option<u32>, Option<u32>, String)> {
+    let mut words = line.split_whitespace();
+    let kind = words.next()?.chars().next().filter(|kind| "abc".contains(*kind))?;
+    let (major, minor) = words.next()?.split_once(':')?;
+    let number = |word: &str| if word == "*" { Some(None) } else { word.parse().ok().map(Some) };
+    Some((kind, number(major)?, number(minor)?, words.next()?.to_owned()))
+}
+
 /// `flags` (octal) and `mnt_id` of an fdinfo file.
 pub fn descriptor(text: &[u8]) -> (Option<u32>, Option<u32>) {
     let text = String::from_utf8_lossy(text);
@@ -321,6 +396,39 @@ mod tests {
         Gid:\t5\t6\t7\t8\nGroups:\t4 6 \nCapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\n\
         CapEff:\t00000000a80425fb\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
         Seccomp_filters:\t3\n";
+
+    #[test]
+    fn kernel_parameters() {
+        let own = |path: &str, value: &str| Some((path.to_owned(), value.to_owned()));
+        assert_eq!(sysctl("net.ipv4.ip_forward=1"), own("net/ipv4/ip_forward", "1"));
+        assert_eq!(sysctl("net.ipv4.conf.eth0/1.forwarding = 1"), own("net/ipv4/conf/eth0.1/forwarding", "1"));
+        assert_eq!(sysctl("net/ipv4/conf/eth0.1/forwarding=1"), own("net/ipv4/conf/eth0.1/forwarding", "1"));
+        assert_eq!(sysctl("kernel.sem=1  2\t3 4"), own("kernel/sem", "1 2 3 4"));
+        for bad in ["", "=", "x", "net..x=1", "net/../x=1", "/=1"] {
+            assert_eq!(sysctl(bad), None, "{bad}");
+        }
+        let same = is_same_setting;
+        assert!(same("kernel/sem", "1 2 3 4", "1\t2\t3\t4") && same("x", "0x10", "16") && same("x", "010", "8"));
+        assert!(same("x", "8080-8081,8082", "8080-8082") && same("kernel/domainname", "of.mine", "of.mine"));
+        assert!(same("net/ipv4/neigh/lo/retrans_time_ms", "1001", "1004") && same("x", "-1", "-1"));
+        assert!(!same("x", "1", "2") && !same("x", "1 2", "1") && !same("x", "a", "b") && !same("x", "1", ""));
+        assert!(!same("x", "0x", "0") && !same("x", "-", "x"));
+    }
+
+    #[test]
+    fn limits_of_devices() {
+        assert_eq!(throttles("read_bps_device 8:0 1048576"), [("8:0".to_owned(), "rbps", 1 << 20)]);
+        let both = throttles("8:0 rbps=1 wbps=max riops=max wiops=7");
+        assert_eq!(both, [("8:0".to_owned(), "rbps", 1), ("8:0".to_owned(), "wiops", 7)]);
+        for garbage in ["", " ", "8:0", "x_device 8:0 1", "8:0 rbps", "8:0 =", "read_bps_device 8:0 x"] {
+            assert_eq!(throttles(garbage), [], "{garbage}");
+        }
+        assert_eq!(device_rule("c 1:3 rwm"), Some(('c', Some(1), Some(3), "rwm".into())));
+        assert_eq!(device_rule("b *:* m"), Some(('b', None, None, "m".into())));
+        for garbage in ["", "c", "c 1 r", "d 1:2 r", "c x:1 r", "c 1:2"] {
+            assert_eq!(device_rule(garbage), None, "{garbage}");
+        }
+    }
 
     #[test]
     fn threads() {

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use linux_raw_sys::general as k;
+
 use super::asked;
-use crate::audit::judge::{self, Asked, Bind, Ids, Verdict};
-use crate::audit::{look, parse, show};
+use crate::audit::judge::{self, Asked, Bind, Ids, Verdict, Weight};
+use crate::audit::{limits, look, parse, show};
 use crate::cli::Audit;
 use crate::container::record::{Record, State};
 use crate::container::spec::{self, Network, Root, Spec, Userns};
@@ -22,22 +26,29 @@ pub fn audit(words: &[OsString]) -> Result<u8> {
         Some("json") => show::json,
         Some(other) => return Err(Error::usage(format_args!("bad --format {other:?}: it is table or json"))),
     };
-    let (name, pid, members, asked) = match (&options.pid, operands.as_slice()) {
+    let (name, process, pid, members, asked) = match (&options.pid, operands.as_slice()) {
         (Some(text), []) => {
             let pid = text.parse().ok().filter(|pid| (1..=i32::MAX as u32).contains(pid)).ok_or_else(|| {
                 Error::usage(format_args!("bad --pid {text:?}: it is the number of a process, such as 4711"))
             })?;
-            (None, pid, Vec::new(), Asked::default())
+            (None, None, pid, Vec::new(), Asked::default())
         }
         (Some(_), _) => return Err(Error::usage("--pid and CONTAINER: choose one")),
         (None, operands) => {
             let found = State::open()?.find(super::the_one("audit", operands)?)?;
-            let (_, pid) = found.process()?;
+            let (process, pid) = found.process()?;
             let members = found.group().processes().unwrap_or_default();
-            (Some(found.name.clone()), pid, members, what_was_asked(&found.record)?)
+            (Some(found.name.clone()), Some(process), pid, members, what_was_asked(&found.record)?)
         }
     };
-    let facts = look::look(pid, &members)?;
+    let mut facts = look::look(pid, &members)?;
+    if let Some(place) = &asked.group {
+        facts.homes = limits::hierarchies_with(place, &facts.machine.mounts);
+    }
+    if let Some(process) = process.filter(|_| !asked.sysctls.is_empty()) {
+        let paths: Vec<String> = asked.sysctls.iter().map(|(path, _)| path.clone()).collect();
+        look::sysctls(process.as_fd(), &mut facts, &paths)?;
+    }
     let findings = judge::judge(&facts, &asked);
     let subject = show::Subject { name, pid, command: facts.main.name().to_owned() };
     super::print(&print(&subject, &findings, options.quiet))?;
@@ -66,6 +77,7 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
             if rest.is_empty() { Some("true") } else { rest.strip_prefix(['=', ':']) }
         })
     };
+    let number = |option: &str| last(record, option).and_then(|text| text.parse::<u64>().ok());
     let amount = |option: &str| last(record, option).and_then(|text| spec::bytes(&text, option).ok());
     Ok(Asked {
         recorded: true,
@@ -105,14 +117,23 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
             })
             .collect(),
         devices: words(record, "--device").iter().map(|text| device(text)).collect(),
+        device_rules: words(record, "--device-cgroup-rule"),
+        ruled: is_ruled(&spec, record),
         memory: amount("--memory"),
         memory_and_swap: amount("--memory-swap"),
         pids: last(record, "--pids-limit").and_then(|text| text.parse().ok()).filter(|n| *n > 0),
         cpu: processors(record),
         cpuset: last(record, "--cpuset-cpus").and_then(|text| parse::numbers(&text)),
-        io: ["read", "write"]
-            .iter()
-            .any(|way| ["bps", "iops"].iter().any(|unit| record.get(&format!("--device-{way}-{unit}")).is_some())),
+        reservation: amount("--memory-reservation"),
+        swappiness: number("--memory-swappiness"),
+        no_oom_kill: record.get("--oom-kill-disable").is_some(),
+        weight: (number("--cpu-shares").filter(|n| *n > 0).map(Weight::Shares))
+            .or(number("--cpu-weight").map(Weight::Weight)),
+        period: number("--cpu-period").filter(|n| *n > 0),
+        mems: last(record, "--cpuset-mems").and_then(|text| parse::numbers(&text)),
+        io_weight: number("--blkio-weight").filter(|n| *n > 0),
+        io: rates(record),
+        group: record.get("cgroup").map(str::to_owned),
         resources: spec.limits.iter().map(|limit| (limit.resource, limit.soft, limit.hard)).collect(),
         environment: spec
             .env
@@ -121,7 +142,15 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
                 String::from_utf8_lossy(pair.to_bytes().split(|b| *b == b'=').next().unwrap_or_default()).into_owned()
             })
             .collect(),
-        sysctls: words(record, "--sysctl"),
+        sysctls: {
+            let mut all: Vec<(String, String)> = Vec::new();
+            for (path, value) in words(record, "--sysctl").iter().filter_map(|text| parse::sysctl(text)) {
+                // The last one counts.
+                all.retain(|(other, _)| *other != path);
+                all.push((path, value));
+            }
+            all
+        },
     })
 }
 
@@ -181,16 +210,53 @@ fn processors(record: &Record) -> Option<u64> {
         let part: u64 = format!("{part:0<3}").get(..3)?.parse().ok()?;
         return whole.checked_mul(1000)?.checked_add(part).filter(|sum| *sum > 0);
     }
-    let quota: u64 = last(record, "--cpu-quota")?.parse().ok()?;
+    let quota: u64 = last(record, "--cpu-quota")?.parse().ok().filter(|quota| *quota > 0)?;
     let period = last(record, "--cpu-period").and_then(|text| text.parse().ok()).unwrap_or(100_000);
     quota.checked_mul(1000)?.checked_div(period)
 }
 
-/// `--device HOST[:INSIDE[:rwm]]`: where it is inside.
-fn device(text: &str) -> PathBuf {
-    let mut parts = text.split(':');
-    let outside = parts.next().unwrap_or_default();
-    PathBuf::from(parts.next().filter(|inside| inside.starts_with('/')).unwrap_or(outside))
+/// `--device HOST[:INSIDE][:rwm]`: where it is inside, and what may be done with it.
+fn device(text: &str) -> (PathBuf, String) {
+    let parts: Vec<&str> = text.split(':').collect();
+    let outside = parts.first().copied().unwrap_or_default();
+    let inside = parts.get(1).filter(|part| part.starts_with('/')).copied().unwrap_or(outside);
+    let access = parts.last().filter(|part| !part.starts_with('/')).copied().unwrap_or("rwm");
+    (PathBuf::from(inside), access.to_owned())
+}
+
+/// Whether device rules must be in force: some were asked for, a device with which not all may be done, or who may mount as
+/// root outside could make living nodes.
+fn is_ruled(spec: &Spec, record: &Record) -> bool {
+    let partly = |(_, access): (PathBuf, String)| !(access.contains('r') && access.contains('w'));
+    let mounts = spec.capabilities.all & caps::bit(k::CAP_SYS_ADMIN) != 0
+        && ids(spec, record) == Ids::Host
+        && sys::euid() == 0;
+    record.get("--privileged").is_none()
+        && (mounts
+            || record.get("--device-cgroup-rule").is_some()
+            || words(record, "--device").iter().map(|text| device(text)).any(partly))
+}
+
+/// `--device-read-bps PATH:RATE` and its like, by the device's number.
+fn rates(record: &Record) -> Vec<(String, &'static str, u64)> {
+    const OPTIONS: [(&str, &str); 4] = [
+        ("--device-read-bps", "rbps"),
+        ("--device-write-bps", "wbps"),
+        ("--device-read-iops", "riops"),
+        ("--device-write-iops", "wiops"),
+    ];
+    let mut all: Vec<(String, &'static str, u64)> = Vec::new();
+    for (option, way) in OPTIONS {
+        for text in words(record, option) {
+            let Some((path, rate)) = text.rsplit_once(':') else { continue };
+            let Ok(found) = std::fs::metadata(path) else { continue };
+            let device = format!("{}:{}", libc::major(found.rdev()), libc::minor(found.rdev()));
+            let rate = if rate == "0" { Some(0) } else { spec::bytes(rate, option).ok() };
+            all.retain(|(other, by, _)| (other, *by) != (&device, way));
+            all.extend(rate.map(|rate| (device, way, rate)));
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -224,8 +290,13 @@ mod tests {
             (asked.resources.as_slice(), asked.environment.as_slice()),
             (&[(7, 10, 20)][..], &["A".to_owned()][..])
         );
-        assert_eq!(device("/dev/fuse"), PathBuf::from("/dev/fuse"));
-        assert_eq!(device("/dev/fuse:/dev/other:r"), PathBuf::from("/dev/other"));
-        assert_eq!(device("/dev/fuse:rw"), PathBuf::from("/dev/fuse"));
+        let device = |text| {
+            let (path, access) = device(text);
+            (path.display().to_string(), access)
+        };
+        assert_eq!(device("/dev/fuse"), ("/dev/fuse".into(), "rwm".into()));
+        assert_eq!(device("/dev/fuse:/dev/other:r"), ("/dev/other".into(), "r".into()));
+        assert_eq!(device("/dev/fuse:/dev/other"), ("/dev/other".into(), "rwm".into()));
+        assert_eq!(device("/dev/fuse:rw"), ("/dev/fuse".into(), "rw".into()));
     }
 }

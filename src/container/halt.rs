@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::control::{self, MOST, ask};
-use super::record::{Found, State, Status};
+use super::record::{Found, State, Status, parent_of};
 use super::supervise;
 use crate::cgroup::Group;
 use crate::error::{Doing, Error, Result};
@@ -92,10 +92,7 @@ fn supervisor_of(found: &Found) -> Option<OwnedFd> {
     let (_process, pid) = found.living()?;
     let stated: u32 = found.record.number("supervisor")?;
     let supervisor = sys::pidfd_open(stated).ok()?;
-    let stat = procfs::read(procfs::open().ok()?.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
-    let text = String::from_utf8_lossy(&stat).into_owned();
-    let parent: u32 = text.get(text.rfind(')')? + 1..)?.split_whitespace().nth(1)?.parse().ok()?;
-    (parent == stated).then_some(supervisor)
+    (parent_of(pid)? == stated).then_some(supervisor)
 }
 
 /// The same where nobody looks after it.

@@ -383,10 +383,8 @@ impl Found {
         let pid = record.number("pid")?;
         // The descriptor first: what is read afterwards is about the process that it holds, or about none.
         let process = sys::pidfd_open(pid).ok()?;
-        let stat = procfs::read(procfs::open().ok()?.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
-        let text = String::from_utf8_lossy(&stat).into_owned();
-        let parent = text.get(text.rfind(')')? + 1..)?.split_whitespace().nth(1)?.to_owned();
-        (record.get("supervisor") == Some(parent.as_str()) && !is_dead(process.as_fd())).then_some((process, pid))
+        let parent = parent_of(pid)?;
+        (record.number("supervisor") == Some(parent) && !is_dead(process.as_fd())).then_some((process, pid))
     }
 
     /// Why nothing can be done with it.
@@ -1260,10 +1258,22 @@ fn start_of(proc: BorrowedFd, pid: u32) -> io::Result<Option<String>> {
 
 /// When a process started, from its `/proc/PID/stat` (field 22, in ticks since boot).
 fn started(stat: &[u8]) -> Option<String> {
+    word(stat, 22).filter(|ticks| ticks.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The process that a process is a child of (field 4). The caller holds a pidfd of one of the two.
+pub fn parent_of(pid: u32) -> Option<u32> {
+    let proc = procfs::open().ok()?;
+    let stat = procfs::read_short(proc.as_fd(), &CString::new(format!("{pid}/stat")).ok()?).ok()?;
+    word(&stat, 4)?.parse().ok()
+}
+
+/// A field of `/proc/PID/stat`, as proc_pid_stat(5) counts them; from the third on.
+fn word(stat: &[u8], field: usize) -> Option<String> {
     let text = String::from_utf8_lossy(stat).into_owned();
     // The name, in brackets, may have anything in it.
     let rest = text.get(text.rfind(')')? + 1..)?;
-    rest.split_whitespace().nth(19).filter(|ticks| ticks.bytes().all(|b| b.is_ascii_digit())).map(str::to_owned)
+    rest.split_whitespace().nth(field.checked_sub(3)?).map(str::to_owned)
 }
 
 impl Entry {

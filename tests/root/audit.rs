@@ -264,6 +264,78 @@ fn what_was_not_asked_for_is_a_breach() {
     host.same_soon();
 }
 
+/// What changes behind a container's back is seen: a kernel parameter, a limit, its group, a command without what holds the others.
+#[test]
+fn what_is_weakened_by_hand_is_found() {
+    let host = start();
+    let keys = [
+        "net.ipv4.ip_forward=1",
+        "net.ipv4.ping_group_range=0 10",
+        "kernel.sem=1 2 3 4",
+        "kernel.domainname=of.mine",
+    ];
+    for userns in ["--userns=host", "--userns=auto"] {
+        let mut options: Vec<String> = keys.iter().map(|key| format!("--sysctl={key}")).collect();
+        options.push(userns.to_owned());
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let c = Resident::idle("parameters", &options);
+        says(&audit(&c), "sysctls", '✓', "ip_forward=1");
+        let pid = c.pid().to_string();
+        // As root in there: what belongs to its ipc namespace is for that one alone.
+        let root: &[&str] = if userns == "--userns=auto" { &["-U", "-S0", "-G0"] } else { &[] };
+        let inside = |script: &str| {
+            let mut command = Command::new("nsenter");
+            within(command.args(["-n", "-i", "-t", &pid]).args(root).args(["sh", "-c", script])).code(0);
+        };
+        inside("echo 0 >/proc/sys/net/ipv4/ip_forward");
+        says(&audit(&c), "sysctls", '✗', "ip_forward=0");
+        inside("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 2 3 5 >/proc/sys/kernel/sem");
+        says(&audit(&c), "sysctls", '✗', "kernel/sem=1 2 3 5");
+        drop(c);
+    }
+    // Groups of v1 can be written to here without further ado; v2's files are compared by unit tests.
+    let c = Resident::idle("raised", &["-m", "64m", "--pids-limit=50", "--cpus=0.5", "--cpu-shares=512"]);
+    assert_eq!(audit(&c).code, 0);
+    let id = c.ask("{{.Id}}");
+    let raise = [
+        ("memory", "memory.memsw.limit_in_bytes", "memory", "500m"),
+        ("memory", "memory.limit_in_bytes", "memory", "300m"),
+        ("pids", "pids.max", "processes", "60"),
+        ("cpu", "cpu.cfs_quota_us", "cpu", "60000"),
+        ("cpu", "cpu.shares", "weights", "1024"),
+    ];
+    for (controller, file, name, value) in raise {
+        let file = Path::new("/sys/fs/cgroup").join(controller).join("ctr").join(&id).join(file);
+        if file.exists() {
+            fs::write(file, value).unwrap();
+            if value != "500m" {
+                // Not by finding(): a check of the namespaces is called processes too.
+                let done = audit(&c);
+                assert!(done.out.contains(&format!("\n✗ {name} ")), "{name} {done:#?}");
+            }
+        }
+    }
+    let top = Path::new("/sys/fs/cgroup/memory");
+    if top.join("ctr").join(&id).exists() {
+        says(&audit(&c), "group", '✓', &id);
+        fs::write(top.join("ctr/cgroup.procs"), c.pid().to_string()).unwrap();
+        says(&audit(&c), "group", '✗', "of memory");
+    }
+    drop(c);
+    // A process that came in by another way: no filter, no no_new_privs, all of root's power.
+    let c = Resident::idle("entered", &["--userns=host"]);
+    assert_eq!(audit(&c).code, 0);
+    let pid = c.pid().to_string();
+    let guest = Live::start(Command::new("nsenter").args(["-a", "-t", &pid, "sleep", "1000"]));
+    let done = until("it to be there", || Some(audit(&c)).filter(|done| done.code == 1));
+    for name in ["no_new_privs", "seccomp", "capabilities"] {
+        assert_eq!(finding(&done, name).sign, '✗', "{name} {done:#?}");
+    }
+    drop(c);
+    drop(guest);
+    host.same_soon();
+}
+
 /// Limits as they work: the smallest up the tree.
 #[test]
 fn limits_are_those_that_work() {
