@@ -2,8 +2,8 @@
 # wrong clock, and a machine that goes down without a word.
 mounts=$(cat /t/mounts)
 case $mounts in
-    # Where none is mounted ctr mounts v2 for itself.
-    v2|hybrid|none) groups=yes ;;
+    # Where none is mounted (dev: all but that) ctr mounts v2 for itself.
+    v2|hybrid|none|dev) groups=yes ;;
     v1) if [ -d /sys/fs/cgroup/freezer ]; then groups=yes; else groups=; fi ;;
     *) groups= ;;
 esac

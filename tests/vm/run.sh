@@ -15,13 +15,15 @@ vm=$top/scripts/vm.sh
 
 # kernel  mounts  modules  the initial root  scripts
 # The initial root is a tmpfs (so Debian's kernels do it) or, as rootfstype=ramfs makes it, a real ramfs: another filesystem
-# below overlayfs, without extended attributes and limits. disk: one of ext4, and the machine is started three times.
+# below overlayfs, without extended attributes and limits. disk: one of ext4, and the machine is started three times. io: the same,
+# started once, mounted on /disk and with a copy of the small root on it.
 fast='
-cloud none   overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
-cloud v2     overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
-cloud v1     overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
+cloud none   overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits,held,userns
+cloud v2     overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits,held,userns
+cloud v1     overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits,held,userns
 cloud hybrid overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
 cloud v2     disk    tmpfs reboot
+cloud v2     io      tmpfs io,userns
 cloud none   -       tmpfs bare,doctor
 '
 more='
@@ -85,8 +87,9 @@ guest() { # guest NAME KERNEL MOUNTS MODULES FSTYPE SCRIPTS: its output to $work
     local status=0 t=$work/t-$1 modules=$4 times=1 disk=() begun=$SECONDS
     case $modules in
         -) modules= ;;
-        disk)
-            modules="overlay virtio_pci virtio_blk ext4" times=3 disk=(--disk "$work/$1.disk")
+        disk|io)
+            [ "$4" = io ] || times=3
+            modules="overlay virtio_pci virtio_blk ext4" disk=(--disk "$work/$1.disk")
             truncate -s 64M "$work/$1.disk"
             PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F "$work/$1.disk" ;;
     esac
@@ -94,6 +97,8 @@ guest() { # guest NAME KERNEL MOUNTS MODULES FSTYPE SCRIPTS: its output to $work
     cp "$here"/*.sh "$t"
     echo "$3" >"$t/mounts"
     echo "$modules" >"$t/modules"
+    echo "$5" >"$t/fstype"
+    [ "$4" != io ] || touch "$t/io"
     while [ $((times--)) -gt 0 ] && [ $status = 0 ]; do
         # shellcheck disable=SC2086 # a list of scripts
         "$vm" --kernel "$2" --mount "$3" --modules "$modules" --append "$([ "$5" = tmpfs ] || echo "rootfstype=$5")" ${disk+"${disk[@]}"} \
