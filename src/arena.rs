@@ -4,19 +4,21 @@
 //! and gives each back: two dozen system calls that a run need not make. So the first [`SIZE`] bytes come from a piece
 //! of the binary's own zeroed memory (which costs pages only when touched) and are never given back; of what is freed of it, the
 //! last piece and the largest other one ([`HOLE`]) are used again. A process that needs more, or lives long, gets the rest from libc.
+//! Whoever goes to sleep gives back the pages in which nothing is in use any more ([`forget`]).
 //!
 //! In the `fault` build it also proves the child's first rule: whoever allocates on a child's stack ends at once.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 /// How much there is before libc is asked.
 const SIZE: usize = 160 * 1024;
 
-#[repr(align(4096))]
+#[repr(align(4096))] // PAGE
 struct Piece(UnsafeCell<[u8; SIZE]>);
 
 // SAFETY: every byte is handed out at most once, by an atomic counter.
@@ -24,6 +26,51 @@ unsafe impl Sync for Piece {}
 
 static PIECE: Piece = Piece(UnsafeCell::new([0; SIZE]));
 static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// What the kernel hands out and takes back.
+const PAGE: usize = 4096;
+
+/// How many of the pieces in use touch each page.
+static IN_USE: [AtomicU16; SIZE / PAGE] = [const { AtomicU16::new(0) }; SIZE / PAGE];
+
+/// The pages that a place touches.
+fn pages(start: usize, length: usize) -> &'static [AtomicU16] {
+    IN_USE.get(start / PAGE..(start + length).div_ceil(PAGE)).unwrap_or(&[])
+}
+
+/// A place is in use from here on.
+fn used(start: usize, length: usize) {
+    for page in pages(start, length) {
+        page.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A place is not in use any more.
+fn unused(start: usize, length: usize) {
+    for page in pages(start, length) {
+        page.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Gives the kernel back every page in which nothing is in use; whoever is handed it later finds zeroes.
+///
+/// For a process with one thread: between a look at a page and its end nobody else may be handed a place in it.
+pub fn forget() {
+    let free = |page: &usize| IN_USE[*page].load(Ordering::Relaxed) == 0;
+    let mut page = 0;
+    let last = USED.load(Ordering::Relaxed).div_ceil(PAGE);
+    while page < last {
+        let length = (page..last).take_while(free).count();
+        if length > 0 {
+            // SAFETY: whole pages of the piece, which nothing in use touches.
+            let unused = unsafe {
+                std::slice::from_raw_parts_mut(piece().add(page * PAGE).cast::<MaybeUninit<u8>>(), length * PAGE)
+            };
+            crate::sys::forget_content(unused);
+        }
+        page += length + 1;
+    }
+}
 
 /// One free place below [`USED`]: where it begins and, in the upper half, how long it is. Whoever uses it takes it out first.
 static HOLE: AtomicU64 = AtomicU64::new(0);
@@ -81,22 +128,26 @@ unsafe impl GlobalAlloc for Arena {
         #[cfg(feature = "fault")]
         child::forbid();
         if let Some(start) = from_hole(layout) {
+            used(start, layout.size());
             // SAFETY: a hole is inside of the piece, and whoever has taken a part of it out has it alone.
             return unsafe { piece().add(start) };
         }
-        let place = |used: usize| {
-            let start = used.next_multiple_of(layout.align());
+        let place = |end: usize| {
+            let start = end.next_multiple_of(layout.align());
             start.checked_add(layout.size()).filter(|end| *end <= SIZE).map(|end| (start, end))
         };
         // Layouts beyond a page's alignment do not occur; System would take them.
-        let taken = if layout.align() > 4096 {
+        let taken = if layout.align() > PAGE {
             None
         } else {
-            USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| place(used).map(|(_, end)| end)).ok()
+            USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |end| place(end).map(|(_, end)| end)).ok()
         };
         match taken.and_then(place) {
-            // SAFETY: `start` is inside the piece.
-            Some((start, _)) => unsafe { piece().add(start) },
+            Some((start, _)) => {
+                used(start, layout.size());
+                // SAFETY: `start` is inside the piece.
+                unsafe { piece().add(start) }
+            }
             // SAFETY: the caller's contract, passed on.
             None => memory_or_end(unsafe { System.alloc(layout) }),
         }
@@ -110,6 +161,7 @@ unsafe impl GlobalAlloc for Arena {
         }
         // The last one can be taken back, which makes growing vectors cheap.
         let start = memory as usize - piece() as usize;
+        unused(start, layout.size());
         if USED.compare_exchange(start + layout.size(), start, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             leave(start, layout.size());
         }
@@ -122,6 +174,8 @@ unsafe impl GlobalAlloc for Arena {
         }
         let start = memory as usize - piece() as usize;
         if size <= layout.size() {
+            unused(start, layout.size());
+            used(start, size);
             return memory;
         }
         // The last one can grow in place.
@@ -130,6 +184,8 @@ unsafe impl GlobalAlloc for Arena {
                 && USED.compare_exchange(start + layout.size(), end, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         });
         if grown {
+            unused(start, layout.size());
+            used(start, size);
             return memory;
         }
         // SAFETY: a layout with the same alignment and a size that the caller vouches for; the copy stays within both.
@@ -138,6 +194,7 @@ unsafe impl GlobalAlloc for Arena {
             if !new.is_null() {
                 ptr::copy_nonoverlapping(memory, new, layout.size());
             }
+            unused(start, layout.size());
             leave(start, layout.size());
             new
         }

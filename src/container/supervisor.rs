@@ -677,6 +677,7 @@ impl Supervisor {
             let record = sys::openat(self.job.entry.dir(), c"record", k::O_RDONLY, 0);
             let _ = record.and_then(|file| sys::sync(file.as_fd()));
         }
+        crate::arena::forget();
         sys::sleep_lightly(wanted, if patience < 0 { -1 } else { patience - MOMENT })
     }
 
