@@ -297,10 +297,10 @@ pub fn chroot(path: &CStr) -> io::Result<()> {
     check(unsafe { syscall1(k::__NR_chroot as usize, text(path)) }).map(drop)
 }
 
-/// `umask(2)`: cannot fail.
-pub fn umask(mask: u32) {
+/// `umask(2)`: cannot fail. What it was before.
+pub fn umask(mask: u32) -> u32 {
     // SAFETY: no pointers.
-    unsafe { syscall1(k::__NR_umask as usize, mask as usize) };
+    unsafe { syscall1(k::__NR_umask as usize, mask as usize) as u32 }
 }
 
 /// `setfsuid(2)` and `setfsgid(2)`: whom new files belong to.

@@ -492,6 +492,16 @@ impl Group {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
+    /// Where its v1 groups are.
+    pub fn v1_places(&self) -> impl Iterator<Item = (Controller, CString)> + '_ {
+        self.v1.iter().map(|(controller, _)| (*controller, v1_path(*controller, &self.place, "")))
+    }
+
+    /// Whether it is in a tree that is mounted on the machine, not only for ctr.
+    pub fn is_mounted(&self) -> bool {
+        self.exists() && !self.unmounted
+    }
+
     /// The files of the v1 groups that a process joins by writing 0 to them.
     pub fn doors(&self) -> Vec<(Controller, OwnedFd)> {
         let door = |(controller, dir): &(Controller, OwnedFd)| {

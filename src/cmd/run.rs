@@ -258,6 +258,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         let (doors, late_doors) = limits::doors(&group, &spec);
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
         facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.cgroup_view = limits::view(&group, &spec);
         facts.late_doors = late_doors.into_iter().map(|door| held.keep(door)).collect();
         facts.late_writes = late.into_iter().map(|(file, text)| (held.keep(file), text)).collect();
         Some(OwnGroup(group))

@@ -15,7 +15,7 @@ use rootfs::path::Kind;
 use super::device;
 use super::ids::Lease;
 use super::init;
-use super::plan::{Facts, HostMount, Layer, Way};
+use super::plan::{CgroupView, Facts, HostMount, Layer, Way};
 use super::record::Record;
 use super::spec::{Limit, Network, Root, Spec, Userns};
 use super::step::Stdio;
@@ -129,6 +129,7 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         birthplace: None,
         doors: Vec::new(),
         late_doors: Vec::new(),
+        cgroup_view: CgroupView::None,
         late_writes: Vec::new(),
         caller_is_root: way == Way::Plain && sys::all_ids_are_root(),
         fallback,

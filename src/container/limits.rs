@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use super::device::Node;
+use super::plan::CgroupView;
 use super::record::Record;
 use super::spec::{self, Spec, Userns};
 use linux_raw_sys::general as k;
@@ -258,7 +259,11 @@ pub fn prepare(spec: &Spec, nodes: &[Node], place: &str, id: &str, lasting: bool
         asked.push(Controller::Devices);
     }
     let needed = !asked.is_empty() || spec.cgroup_parent.is_some();
-    let group = Group::create(place, id, &Needs { asked, lasting })?;
+    // Whoever is root inside, and is nobody here, may look at it.
+    let mask = rootfs::sys::umask(0o022);
+    let group = Group::create(place, id, &Needs { asked, lasting });
+    rootfs::sys::umask(mask);
+    let group = group?;
     if !group.exists() {
         let nothing = || Error::usage("no control group can be made here: ctr doctor says what is mounted");
         return if needed { Err(nothing()) } else { Ok((group, Vec::new())) };
@@ -296,6 +301,20 @@ pub fn doors(group: &Group, spec: &Spec) -> (Vec<OwnedFd>, Vec<OwnedFd>) {
     let (last, first): (Vec<_>, Vec<_>) = group.doors().into_iter().partition(|(controller, _)| late(*controller));
     let plain = |doors: Vec<(Controller, OwnedFd)>| doors.into_iter().map(|(_, door)| door).collect();
     (plain(first), plain(last))
+}
+
+/// What is to be seen in the container of its groups: of v1, those with the limits that programs ask for.
+pub fn view(group: &Group, spec: &Spec) -> CgroupView {
+    let tells = |controller: &Controller| !matches!(controller, Controller::Devices | Controller::Freezer);
+    if spec.host_cgroup {
+        return if group.is_mounted() { CgroupView::Machine } else { CgroupView::None };
+    }
+    let v1: Vec<_> = group.v1_places().filter(|(controller, _)| tells(controller)).collect();
+    match (v1.is_empty(), group.birthplace()) {
+        (false, _) => CgroupView::Controllers(v1.into_iter().map(|(which, path)| (which.name(), path)).collect()),
+        (true, Some(_)) => CgroupView::Unified,
+        (true, None) => CgroupView::None,
+    }
 }
 
 /// Puts limits in force. What fails is taken back, as far as it can be, and is an error. With `late`, what counts the

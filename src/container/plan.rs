@@ -82,6 +82,20 @@ pub enum Layer {
     Dir(PathBuf),
 }
 
+/// What of the control groups is to be seen at `/sys/fs/cgroup`: programs (the JVM, Go's and .NET's runtimes) read there how much
+/// they may use. Read-only, but for a privileged container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupView {
+    /// Nothing: the container has no group, and the machine's limits are its.
+    None,
+    /// The v2 tree, which for its cgroup namespace begins at its own group.
+    Unified,
+    /// Its own v1 groups: the controller's name, and where the group is on the host.
+    Controllers(Vec<(&'static str, CString)>),
+    /// What the host sees (`--cgroupns host`).
+    Machine,
+}
+
 /// What was found out about the machine and the root before planning.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -119,6 +133,8 @@ pub struct Facts {
     pub doors: Vec<RawFd>,
     /// Those that it joins only when it is complete: what was needed to make it is not counted there.
     pub late_doors: Vec<RawFd>,
+    /// What is to be seen of them.
+    pub cgroup_view: CgroupView,
     /// What it writes then, by descriptors of files of its control group.
     pub late_writes: Vec<(RawFd, String)>,
     /// The parent's own pidfd.
@@ -185,6 +201,9 @@ const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 /// Parts of `/proc` that may be read only.
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
+/// Where every distribution mounts control groups, and programs look for them.
+const CGROUPS: &CStr = c"/sys/fs/cgroup";
+
 /// Trees that travel from the outer half to the inner one, and between steps.
 const ROOT: Slot = 0;
 const LOWER: Slot = 1;
@@ -240,6 +259,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     // Which half builds the root, and which one takes copies of the host's mounts.
     let mut build = build_root(spec, facts);
     let mut copies = copies(spec, facts, first_volume);
+    copies.extend(group_copies(spec, facts));
     copies.extend(own_nodes(facts, first_device));
     build.extend(new_nodes(facts, first_device));
     let private = || {
@@ -338,7 +358,12 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
             namespaces |= flag;
         }
     }
-    let slots = first_device + facts.devices.len();
+    let groups = match &facts.cgroup_view {
+        CgroupView::Controllers(groups) => groups.len(),
+        CgroupView::Machine | CgroupView::Unified => 1,
+        CgroupView::None => 0,
+    };
+    let slots = first_group(spec, facts) + groups;
     Plan {
         outer,
         held: if shifted { held | k::CLONE_NEWUSER } else { 0 },
@@ -400,6 +425,76 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         steps.push(step("host-shm", "shared memory of the host, as asked", vec![tree(plain)]));
     }
     steps
+}
+
+/// Where the trees of control groups are.
+fn first_group(spec: &Spec, facts: &Facts) -> Slot {
+    FIRST_HOST + facts.host_mounts.len() + spec.volumes.len() + facts.devices.len()
+}
+
+/// The container's control groups, or the machine's, as trees. The v2 one is mounted later: by who is in its cgroup namespace.
+fn group_copies(spec: &Spec, facts: &Facts) -> Option<Step> {
+    let copy = |from: &CStr, recursive, into| {
+        tree(Tree::Tree { from: from.into(), recursive, rules: group_rules(spec), into })
+    };
+    let first = first_group(spec, facts);
+    let ops = match &facts.cgroup_view {
+        CgroupView::Controllers(groups) => {
+            groups.iter().zip(first..).map(|((_, from), into)| copy(from, false, into)).collect()
+        }
+        CgroupView::Machine => vec![copy(CGROUPS, true, first)],
+        CgroupView::None | CgroupView::Unified => return None,
+    };
+    Some(step("groups", "what it will see of its control groups", ops))
+}
+
+fn group_rules(spec: &Spec) -> Rules {
+    Rules { read_only: !spec.privileged, no_devices: true, slave: false }
+}
+
+/// The trees of `group_copies`, in the container's `/sys`.
+fn attach_groups(spec: &Spec, facts: &Facts, place: &Place) -> Option<Step> {
+    let attach = |tree, at| Op::Tree(Tree::Attach { tree, at, rules: group_rules(spec) });
+    let mut ops: Vec<Op> = place.enter(SYS).into_iter().collect();
+    let at = place.name("/sys/", "fs/cgroup");
+    let first = first_group(spec, facts);
+    match &facts.cgroup_view {
+        CgroupView::Controllers(groups) => {
+            ops.push(mount(c"tmpfs", PLAIN, "mode=755,size=4k", &at));
+            for ((name, _), slot) in groups.iter().zip(first..) {
+                let at = place.name("/sys/", &format!("fs/cgroup/{name}"));
+                ops.push(tree(Tree::Dir(at.clone(), 0o755)));
+                ops.push(attach(slot, at));
+            }
+            ops.push(tree(Tree::Remount(at, PLAIN | sysfs_rules(spec))));
+        }
+        CgroupView::Machine => ops.push(attach(first, at)),
+        CgroupView::None | CgroupView::Unified => return None,
+    }
+    Some(step("groups-seen", "how much it may use, for programs that ask", ops))
+}
+
+/// The v2 tree as its cgroup namespace shows it. Not over what the user wants there himself.
+fn mount_unified(spec: &Spec, facts: &Facts) -> Option<Step> {
+    let wanted = facts.cgroup_view == CgroupView::Unified;
+    let at = Path::new(OsStr::from_bytes(CGROUPS.to_bytes()));
+    let taken = |to: &InRoot| at.starts_with(to.as_path()) || to.as_path().starts_with(at);
+    let mut others = spec.volumes.iter().map(|volume| &volume.to).chain(spec.tmpfs.iter().map(|tmpfs| &tmpfs.to));
+    if !wanted || others.any(taken) {
+        return None;
+    }
+    let new = NewFs { fs: c"cgroup2", data: CString::default(), flags: PLAIN | sysfs_rules(spec) };
+    let ops = if is_shared(spec, facts) {
+        let at = known(at);
+        let slot = first_group(spec, facts);
+        vec![
+            tree(new.detached(slot)),
+            tree(Tree::AttachIn { tree: slot, at, kind: Kind::Dir, links: Links::Refuse, rules: Rules::default() }),
+        ]
+    } else {
+        vec![tree(Tree::Mount(new, CGROUPS.into()))]
+    };
+    Some(step("groups-seen", "how much it may use, for programs that ask", ops))
 }
 
 /// The directory that takes the writes, if it is one.
@@ -649,6 +744,11 @@ struct Place {
     shared: bool,
 }
 
+/// See [`Place`].
+fn is_shared(spec: &Spec, facts: &Facts) -> bool {
+    spec.writable_root || layer_dir(spec, facts).is_some()
+}
+
 impl Place {
     /// A filesystem at one of our places, made here unless it is `ready` in a slot.
     fn mount(&self, fs: &'static CStr, flags: u32, data: &str, at: &str, slot: Slot, ready: Option<Slot>) -> Vec<Op> {
@@ -696,7 +796,7 @@ fn standard_descriptors(facts: &Facts, place: &Place) -> Step {
 
 /// What every root needs, now that it is /.
 fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>) {
-    let place = Place { shared: spec.writable_root || layer_dir(spec, facts).is_some() };
+    let place = Place { shared: is_shared(spec, facts) };
     let alone = matches!(facts.way, Way::Alone { .. });
     let ready = |slot: Slot| alone.then_some(slot);
     inner.push(step(
@@ -760,6 +860,7 @@ fn furnish(spec: &Spec, facts: &Facts, first_volume: Slot, inner: &mut Vec<Step>
         // With a user namespace of root's, whoever is root of that may write them: later.
         inner.extend(sysctls(spec).filter(|_| facts.way.shift().is_none()));
     }
+    inner.extend(attach_groups(spec, facts, &place));
     // A bind mount of a read-only mount is read-only: one remount each way instead of one a path.
     if !spec.privileged {
         inner.push(masks(&place));
@@ -894,6 +995,9 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     if !charged.is_empty() {
         inner.push(step("memory", "from here on what it uses counts", charged));
     }
+    if !shifted {
+        inner.extend(mount_unified(spec, facts));
+    }
     inner.push(step("umask", "the usual one", vec![tree(Tree::Umask(0o022))]));
     if facts.way.shift().is_some() {
         // All mounts are there: in the copy that this user namespace owns each of them is locked, with its flags, for whatever
@@ -907,6 +1011,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
             None => null.contains(&true).then(|| Op::Reopen(c"/dev/null".into(), null)),
         });
         inner.push(step("userns", "root inside is nobody outside from here on", ops));
+        inner.extend(mount_unified(spec, facts));
         inner.extend(sysctls(spec));
     }
     inner.extend(facts.boundary.label());
@@ -1031,6 +1136,7 @@ mod tests {
             birthplace: None,
             doors: Vec::new(),
             late_doors: Vec::new(),
+            cgroup_view: CgroupView::None,
             late_writes: Vec::new(),
             parent: -1,
             init: None,

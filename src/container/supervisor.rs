@@ -557,6 +557,7 @@ impl Supervisor {
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
         let (doors, late_doors) = limits::doors(&group, &self.job.spec);
         facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();
+        facts.cgroup_view = limits::view(&group, &self.job.spec);
         facts.late_doors = late_doors.into_iter().map(|door| held.keep(door)).collect();
         facts.late_writes = late.into_iter().map(|(file, text)| (held.keep(file), text)).collect();
         let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::exec::Resident;
-use crate::support::{Done, Host, Live, busybox, ctr, plain, run, signal, until, within};
+use crate::support::{Done, Host, Live, Scratch, busybox, ctr, plain, run, signal, until, within};
 
 /// All control groups of containers.
 fn groups() -> Vec<PathBuf> {
@@ -64,6 +64,47 @@ fn what_makes_a_container_is_not_charged_to_it() {
     within(&mut plain(["run", "-d", "--name", "small", "-m", "512k", busybox(), "sleep", "1000"])).code(0);
     assert_eq!(within(&mut plain(["exec", "small", "echo", "in"])).code(0).out, "in\n");
     within(&mut plain(["rm", "-f", "small"])).code(0);
+}
+
+/// Runtimes size themselves by what /sys/fs/cgroup says (JVM, Go, .NET): there are the container's own groups, for all ways to a root,
+/// and they cannot be written to.
+#[test]
+fn a_program_can_ask_for_its_limits() {
+    let host = Host::before();
+    let ask = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null
+        for dir in /sys/fs/cgroup /sys/fs/cgroup/memory; do mkdir $dir/x 2>/dev/null && echo made in $dir; done
+        echo 1g 2>/dev/null >/sys/fs/cgroup/memory/memory.limit_in_bytes || true";
+    let scratch = Scratch::new("asks");
+    let copy = scratch.join("root");
+    crate::support::busybox_root(&copy);
+    for more in [
+        vec![busybox()],
+        vec!["--userns", "host", busybox()],
+        vec!["--userns", "host", "--network", "host", "--read-only", busybox()],
+        vec!["--rw", copy.to_str().unwrap()],
+        vec!["--rw", "--userns", "host", copy.to_str().unwrap()],
+        vec!["host"],
+    ] {
+        let done = within(ctr(["run", "-m", "64m"]).args(&more).args(["sh", "-c", ask])).code(0);
+        assert_eq!((done.out.as_str(), done.err.as_str()), ("67108864\n", ""), "{more:?}");
+    }
+    // One that is kept and started again, and programs that come later.
+    within(&mut plain(["run", "-d", "--name", "asks", "-m", "64m", busybox(), "sleep", "1000"])).code(0);
+    assert_eq!(within(&mut plain(["exec", "asks", "sh", "-c", ask])).code(0).out, "67108864\n");
+    within(&mut plain(["restart", "-t0", "asks"])).code(0);
+    assert_eq!(within(&mut plain(["exec", "asks", "sh", "-c", ask])).code(0).out, "67108864\n");
+    within(&mut plain(["rm", "-f", "asks"])).code(0);
+    // What was asked for there comes first; without a group there is nothing to be seen.
+    let list = ["sh", "-c", "ls /sys/fs/cgroup"];
+    let volume = format!("{}/bin:/sys/fs/cgroup:ro", busybox());
+    let done = within(ctr(["run", "-m", "64m", "-v", &volume, busybox()]).args(list)).code(0);
+    assert!(done.out.contains("busybox"), "{done:#?}");
+    assert_eq!(within(ctr(["run", busybox()]).args(list)).code(0).out, "");
+    // The machine's, as asked: to look at.
+    let all = "ls -d /sys/fs/cgroup/memory/ctr /sys/fs/cgroup/ctr 2>/dev/null; mkdir /sys/fs/cgroup/x /sys/fs/cgroup/memory/x 2>/dev/null && echo made";
+    let done = within(&mut ctr(["run", "-m", "64m", "--cgroupns", "host", busybox(), "sh", "-c", all]));
+    assert!(done.out.ends_with("/ctr\n") && done.out.lines().count() == 1, "{done:#?}");
+    host.same_soon();
 }
 
 #[test]

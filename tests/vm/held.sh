@@ -116,7 +116,6 @@ if [ $mounts = v2 ]; then
     clean 'tree: nothing is left'
     # In a container: its group is the root of all that is seen there, and it is full.
     cat >/t/inside <<'INSIDE'
-mount -t cgroup2 none /sys/fs/cgroup || exit 99
 ctr run --rm --userns host -m 20m /inner true
 echo "full $?"
 mkdir /sys/fs/cgroup/leaf

@@ -39,6 +39,16 @@ expect 'limits: update' 0 live ctr update -m 50m --pids-limit 7 --cpus 0.5 live
 expect 'limits: inspect knows them' 0 '52428800 7 500000000' ctr inspect -f '{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}}' live
 expect 'limits: exec is held too' 137 '*' ctr exec live busybox dd if=/dev/zero of=/dev/null bs=64M count=1
 ctr rm -f live >/t/discard 2>&1
+# Programs ask there how much they may use.
+case $mounts in
+    v2 | none) file=/sys/fs/cgroup/memory.max ;;
+    *) file=/sys/fs/cgroup/memory/memory.limit_in_bytes ;;
+esac
+for how in '' '--userns host' '--rw'; do
+    # shellcheck disable=SC2086 # words
+    expect "limits: to be read inside ($how)" 0 67108864 ctr run --rm -m 64m $how /rootfs cat "$file"
+done
+expect 'limits: not to be written' 1 '*' ctr run --rm -m 64m /rootfs sh -c "echo 1000000000 >$file"
 # Device nodes: what is not allowed cannot be opened, wherever the node is.
 go ctr run -d --name nodes /rootfs sleep 1000
 expect 'limits: the usual devices' 0 '' ctr exec nodes sh -c 'echo x >/dev/null; busybox head -c 1 /dev/urandom >/dev/null'
