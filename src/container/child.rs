@@ -8,7 +8,8 @@
 //! [`Report::alive`], which the kernel itself clears and wakes when this process execs or dies
 //! (`CLONE_CHILD_CLEARTID`). An error number in the report, or a last step that is not exec, tells the two apart.
 
-use std::os::fd::RawFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use rootfs::Trees;
@@ -30,6 +31,8 @@ pub struct Report {
     pub op: AtomicU32,
     /// Why it failed; 0 if it did not.
     pub errno: AtomicI32,
+    /// The process that walks the rest of the way in memory of its own ([`Op::Apart`]); 0 if there is none.
+    pub successor: AtomicU32,
     /// When the child began, in nanoseconds since boot; filled only when somebody watches.
     pub began: AtomicU64,
     /// When each step was done, in nanoseconds since boot; filled only when somebody watches.
@@ -47,6 +50,7 @@ impl Report {
             done: AtomicU32::new(0),
             op: AtomicU32::new(0),
             errno: AtomicI32::new(0),
+            successor: AtomicU32::new(0),
             began: AtomicU64::new(0),
             times: (0..steps).map(|_| AtomicU64::new(0)).collect(),
             words: [const { AtomicU64::new(0) }; 16],
@@ -91,17 +95,23 @@ pub fn run(orders: &mut Orders) -> ! {
     let mut context =
         Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, parent_ready: &report.parent_ready };
     let mut watched = orders.watched;
+    // In the process apart: what it reports through.
+    let mut alone: Option<OwnedFd> = None;
     for (n, step) in (0u32..).zip(orders.steps) {
         // A filter of the user's need not allow what it takes to be watched.
         watched &= !step.ops.iter().any(|op| matches!(op, Op::Filter(program) if program.foreign));
         if let Some(errno) = orders.fault.fails(step.name) {
-            fail(report, errno);
+            fail(report, alone.as_ref(), [n, 0], errno);
         }
         for (at, op) in (0u32..).zip(&step.ops) {
             report.op.store(at, Ordering::Relaxed);
-            if let Err(e) = op.run(&mut context) {
+            let done = match op {
+                Op::Apart => apart(report, orders.steps.len()).map(|way_back| alone = Some(way_back)),
+                op => op.run(&mut context),
+            };
+            if let Err(e) = done {
                 keep(report, context.trees.words);
-                fail(report, e.raw_os_error().unwrap_or(libc::EIO));
+                fail(report, alone.as_ref(), [n, at], e.raw_os_error().unwrap_or(libc::EIO));
             }
         }
         if let (true, Some(time)) = (watched, report.times.get(n as usize)) {
@@ -125,7 +135,37 @@ fn keep(report: &Report, words: &[u8; 128]) {
     }
 }
 
-fn fail(report: &Report, errno: i32) -> ! {
+/// [`Op::Apart`]: goes on only in the new process, with the way on which it tells why it failed. This one waits for that, and ends.
+fn apart(report: &Report, steps: usize) -> io::Result<OwnedFd> {
+    let (from, to) = sys::pipe()?;
+    if sys::fork_beside(&report.successor)? == 0 {
+        let _ = sys::close_range(from.as_raw_fd(), from.as_raw_fd() as u32);
+        let _ = from.into_raw_fd();
+        return Ok(to);
+    }
+    // The new one's copy is gone: with its program, or with itself.
+    drop(to);
+    let mut words = [0u8; 12];
+    if sys::read(from.as_fd(), &mut words).is_ok_and(|length| length == words.len()) {
+        let [done, op, errno] = [0, 4, 8]
+            .map(|at| words.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes));
+        report.done.store(done, Ordering::Release);
+        report.op.store(op, Ordering::Relaxed);
+        fail(report, None, [done, op], errno as i32);
+    }
+    report.done.store(steps.saturating_sub(1) as u32, Ordering::Release);
+    sys::exit(0)
+}
+
+/// Reports and ends.
+fn fail(report: &Report, alone: Option<&OwnedFd>, [done, op]: [u32; 2], errno: i32) -> ! {
+    if let Some(way_back) = alone {
+        let mut words = [0u8; 12];
+        for (to, from) in words.chunks_exact_mut(4).zip([done, op, errno as u32]) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        let _ = sys::write(way_back.as_fd(), &words);
+    }
     report.errno.store(errno, Ordering::Release);
     sys::exit(i32::from(crate::error::exit::CTR))
 }

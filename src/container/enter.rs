@@ -4,7 +4,12 @@
 //! We enter ourselves, and then make the child (a pid namespace is entered by children only): we open nothing by name
 //! afterwards. In there the child can be seen before it is the user's program, and it shares our memory and our binary;
 //! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through
-//! ([`super::seal`], CVE-2019-5736). But for who was given `CAP_SYS_PTRACE` over our own user namespace: that is all of root's power.
+//! ([`super::seal`], CVE-2019-5736).
+//!
+//! But who has `CAP_SYS_PTRACE` over our own user namespace may trace whomever he sees. Where the container has it (`--userns host
+//! --cap-add SYS_PTRACE`), the child stays in our pid namespace until it is who it shall be: with the container's capabilities,
+//! user, and no descriptor of ours. Only then a copy of it is made inside, with memory of its own ([`Op::Apart`]): whoever takes
+//! that over has what he had before, and what a copy of our memory tells him (ctr's own environment and the container's record).
 
 use std::ffi::CString;
 use std::io;
@@ -176,6 +181,18 @@ impl Door {
         let set = caps::available(set, self.namespaces & k::CLONE_NEWUSER != 0)?;
         let mut boundary = wish.security.look(set, wish.privileged || wish.container_privileged)?;
         boundary.prepare(|fd| held.keep(fd))?;
+        let apart =
+            self.namespaces & k::CLONE_NEWUSER == 0 && wish.capabilities.all & caps::bit(k::CAP_SYS_PTRACE) != 0;
+        let kept = if self.user.uid == 0 { set } else { 0 };
+        let until = boundary.until_filtered(kept);
+        if apart && until != kept {
+            return Err(Error::usage(format_args!(
+                "{}: with SYS_PTRACE over the machine's own users, whoever is in it could take CAP_SYS_ADMIN from what `exec` \
+                 starts there while new privileges are allowed",
+                found.name
+            ))
+            .hint(Some("make it with --userns auto, or without no-new-privileges=false")));
+        }
         let mut inner = Vec::new();
         if let Some(copy) = sealed.number() {
             inner.push(step("let-go", "the mount that our binary is on", vec![Op::LetGo(copy)]));
@@ -184,12 +201,18 @@ impl Door {
         if self.namespaces & k::CLONE_NEWCGROUP != 0 {
             // By the child, once it is in its groups: with `nsdelegate`, as systemd mounts v2, nobody enters a group from
             // outside of what his cgroup namespace shows (cgroup_procs_write_permission(), kernel/cgroup/cgroup.c).
-            join.push(Op::EnterCgroupNamespace(self.process.as_raw_fd()));
+            join.push(Op::EnterThose(self.process.as_raw_fd(), k::CLONE_NEWCGROUP));
+        }
+        if apart {
+            // For the children that it will have; it stays where it is itself.
+            join.push(Op::EnterThose(self.process.as_raw_fd(), k::CLONE_NEWPID));
         }
         if !join.is_empty() {
             inner.push(step("cgroup", "the container's control groups, and its view of them", join));
         }
-        inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
+        let mut session = vec![Op::Keyring];
+        session.extend((!apart).then_some(Op::Session));
+        inner.push(step("session", "a session and a keyring of its own", session));
         if self.namespaces & k::CLONE_NEWUSER != 0 {
             // What we make in there, a terminal say, shall belong to somebody who exists there.
             let groups = can_set_groups().then(Vec::new);
@@ -200,7 +223,9 @@ impl Door {
                 // In a user namespace it belongs to nobody at first.
                 let own_ids = self.namespaces & k::CLONE_NEWUSER != 0;
                 let owner = Some((self.user.uid, self.terminals)).filter(|_| self.user.uid != 0 || own_ids);
-                step("terminal", "a terminal of its own", vec![Op::TerminalIn { parent: socket, size, owner }])
+                let mut ops = vec![Op::TerminalIn { parent: socket, size, owner }];
+                ops.extend((!apart).then_some(Op::ControlTerminal));
+                step("terminal", "a terminal of its own", ops)
             }
             None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(given.stdio)]),
         });
@@ -212,21 +237,32 @@ impl Door {
         let groups = can_set_groups().then(|| self.user.groups.clone());
         let change = Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) };
         inner.push(step("user", "who it is", boundary.user(change)));
-        let kept = if self.user.uid == 0 { set } else { 0 };
-        let until = boundary.until_filtered(kept);
         inner.push(step(
             "capabilities",
             "those of the container, and none to inherit",
             vec![Op::Capabilities(until)],
         ));
         inner.extend(boundary.no_new_privs());
-        let mut guard = if wish.outlives { Vec::new() } else { vec![Op::Guard(ourselves)] };
+        let mut guard = Vec::new();
         if sealed.number().is_some() {
             guard.push(Op::AwaitParent(ourselves));
         }
+        // Its other end is closed with us, and with every other process that has it.
+        let pipe = if apart { Some(sys::pipe().doing("make a pipe", "pipe2")?) } else { None };
+        if let Some((end, _)) = &pipe {
+            let mut ops = std::mem::take(&mut guard);
+            ops.extend([Op::DieWithParent, Op::CloseAll { but: Some(end.as_raw_fd()) }, Op::Apart, Op::Session]);
+            ops.extend(given.terminal.map(|_| Op::ControlTerminal));
+            inner.push(step("apart", "it is seen inside from here on, in memory of its own", ops));
+        }
+        if !wish.outlives {
+            guard.insert(0, pipe.as_ref().map_or(Op::Guard(ourselves), |(end, _)| Op::GuardByPipe(end.as_raw_fd())));
+        }
         guard.push(Op::Signals);
         inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
-        inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
+        if !apart {
+            inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
+        }
         inner.extend(boundary.filter(kept));
         let env = environment(&self.hostname, &self.user.home, given.terminal.is_some(), &wish.env);
         inner.push(step(
@@ -247,12 +283,15 @@ impl Door {
         };
         super::facts::make_room(&wish.limits)?;
         // Nothing is opened by name from here on: names mean something else in there.
-        let mut entered = sys::enter_namespaces(self.process.as_fd(), self.entered);
+        let not = if apart { k::CLONE_NEWPID } else { 0 };
+        let mut entered = sys::enter_namespaces(self.process.as_fd(), self.entered & !not);
         if let (Err(_), Some((proc, pid))) = (&entered, &self.unseen) {
             // A kernel that lacks one of them, or something else that is right in not letting us into our own.
             let seen = others(proc.as_fd(), *pid, &NAMESPACES).map_or(FREE, |(others, _)| others);
-            entered = sys::enter_namespaces(self.process.as_fd(), seen & FREE);
+            entered = sys::enter_namespaces(self.process.as_fd(), seen & FREE & !not);
         }
+        // What changes our powers makes us dumpable again where /proc/sys/fs/suid_dumpable says so (commit_creds(), kernel/cred.c).
+        let entered = entered.and_then(|()| sys::not_dumpable());
         let gone = |e: Error| {
             // Our child may be killed with all others a moment before process 1 is seen to be dead, and until then the kernel
             // makes no process in its pid namespace (ENOMEM), or in a control group that is being taken away (ENODEV). What a

@@ -323,6 +323,7 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
         sys::forget_content(&mut stack);
     }
     drop(stack);
+    let born = succeeded(born, &report)?;
     let done = report.done.load(Ordering::Acquire) as usize;
     let errno = report.errno.load(Ordering::Acquire);
     let wanted = way.steps.len() - usize::from(way.execs);
@@ -352,6 +353,22 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
         }
         (None, _) => Err(Error::new("set up the container", "", io::Error::other("the child reported nonsense"))),
     }
+}
+
+/// The process that the rest of the way was walked by. It cannot have gone without our knowing: it is our child.
+fn succeeded(born: Born, report: &Report) -> Result<Born> {
+    let pid = report.successor.load(Ordering::Acquire);
+    if pid == 0 {
+        return Ok(born);
+    }
+    let doing = || "wait for a process";
+    let first = sys::wait_pidfd(born.pidfd.as_fd()).doing(doing(), "waitid")?;
+    let pidfd = sys::pidfd_open(pid).doing(doing(), "pidfd_open")?;
+    if first != sys::Ended::Code(0) {
+        // It may have been killed while it waited, and nobody would find the other one.
+        let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+    }
+    Ok(Born { pidfd, pid })
 }
 
 /// Sleeps until the child has left our memory, printing its steps as they happen. Tells whether it was interrupted.

@@ -151,6 +151,8 @@ pub enum Op {
     /// The same in a container that runs already, where others may have a hand in everything: the terminal is of a devpts, or it is
     /// none.
     TerminalIn { parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
+    /// The terminal that standard input leads to is that of our session.
+    ControlTerminal,
     /// The three standard descriptors in a container that runs already: `/dev/null` is that device, or it is none.
     StdioIn([Stdio; 3]),
     /// The three standard descriptors; the path of `/dev/null`.
@@ -182,8 +184,13 @@ pub enum Op {
     Unguard,
     /// The control groups that we are in are the roots of what we see of them.
     CgroupNamespace,
-    /// The cgroup namespace of the process behind this pidfd becomes ours.
-    EnterCgroupNamespace(RawFd),
+    /// These namespaces (`CLONE_NEW*`) of the process behind this pidfd become ours; a pid namespace, that of our children.
+    EnterThose(RawFd, u32),
+    /// The rest of the way is walked in memory of its own, by a child of ctr's that is in the pid namespace of our children. This process
+    /// waits for it. See `child.rs`, which does it.
+    Apart,
+    /// As [`Op::Guard`], for who cannot have a pidfd: this end of a pipe hangs up with the parent.
+    GuardByPipe(RawFd),
     /// We join the control group that this file (its `cgroup.procs`) belongs to.
     Join(RawFd),
     /// A file of our control group gets this text.
@@ -253,6 +260,7 @@ impl Op {
             Op::Session => sys::setsid(),
             Op::Terminal { dev, parent, size, owner } => terminal(dev, *parent, size.as_ref(), *owner),
             Op::TerminalIn { parent, size, owner } => terminal_in(*parent, size.as_ref(), *owner),
+            Op::ControlTerminal => sys::control_terminal(sys::borrow(0)),
             Op::StdioIn(three) => stdio_in(*three),
             Op::Stdio(dev, three) => stdio(dev, *three),
             Op::Reopen(path, which) => reopen(path, *which),
@@ -263,7 +271,11 @@ impl Op {
                     sys::setgroups(groups)?;
                 }
                 match ids {
-                    Some((uid, gid)) => sys::setgid(*gid).and_then(|()| sys::setuid(*uid)),
+                    // Another user is nobody who may look into the memory that we share with ctr, whatever
+                    // /proc/sys/fs/suid_dumpable says of one who becomes somebody else (commit_creds(), kernel/cred.c).
+                    Some((uid, gid)) => {
+                        sys::setgid(*gid).and_then(|()| sys::setuid(*uid)).and_then(|()| sys::not_dumpable())
+                    }
                     None => Ok(()),
                 }
             }
@@ -283,7 +295,13 @@ impl Op {
             Op::Guard(parent) => guard(*parent),
             Op::DieWithParent => sys::parent_death_signal(libc::SIGKILL),
             Op::Unguard => sys::parent_death_signal(0),
-            Op::EnterCgroupNamespace(process) => sys::enter_namespaces(sys::borrow(*process), k::CLONE_NEWCGROUP),
+            Op::EnterThose(process, which) => sys::enter_namespaces(sys::borrow(*process), *which),
+            // What walks the list does it: here nobody would know what to do with the other process.
+            Op::Apart => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+            Op::GuardByPipe(end) => {
+                sys::parent_death_signal(libc::SIGKILL)?;
+                alive(*end)
+            }
             Op::CgroupNamespace => rootfs::sys::unshare(k::CLONE_NEWCGROUP),
             Op::Join(door) => cgroup::join(sys::borrow(*door)),
             Op::Put(file, text) => sys::write(sys::borrow(*file), text.as_bytes()).map(drop),
@@ -313,7 +331,7 @@ fn await_parent(ready: &AtomicU32, parent: RawFd) -> io::Result<()> {
     }
 }
 
-/// ESRCH if the process behind the pidfd has ended.
+/// ESRCH if the process behind the pidfd has ended, or the other end of the pipe is closed.
 fn alive(process: RawFd) -> io::Result<()> {
     let mut wanted = [sys::PollFd { fd: process, events: libc::POLLIN, revents: 0 }];
     if sys::poll(&mut wanted, 0)? == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
@@ -369,7 +387,6 @@ fn terminal_in(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32
     if let Some((uid, gid)) = owner {
         sys::fchown(ours.as_fd(), uid, gid)?;
     }
-    sys::control_terminal(ours.as_fd())?;
     sys::send_fd(sys::borrow(parent), master.as_fd())?;
     for number in 0..3 {
         sys::dup_to(ours.as_fd(), number)?;
@@ -509,7 +526,7 @@ impl fmt::Display for Op {
         match self {
             Op::Tree(op) => op.fmt(f),
             Op::AwaitParent(_) => write!(f, "wait for ctr"),
-            Op::Enter(_, which) => write!(f, "setns {}", namespaces(*which)),
+            Op::Enter(_, which) | Op::EnterThose(_, which) => write!(f, "setns {}", namespaces(*which)),
             Op::Unshare(which) => write!(f, "unshare {}", namespaces(*which)),
             Op::LetGo(fd) => write!(f, "close {fd}"),
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
@@ -520,7 +537,8 @@ impl fmt::Display for Op {
             Op::Keyring => write!(f, "keyctl new_session"),
             Op::Session => write!(f, "setsid"),
             Op::Terminal { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY, mount --bind /dev/pts/0 /dev/console"),
-            Op::TerminalIn { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY"),
+            Op::TerminalIn { .. } => write!(f, "open /dev/pts/ptmx"),
+            Op::ControlTerminal => write!(f, "TIOCSCTTY"),
             Op::StdioIn(three) | Op::Stdio(_, three) => {
                 let names = three.map(|stdio| match stdio {
                     Stdio::Keep => "ctr's own",
@@ -546,9 +564,9 @@ impl fmt::Display for Op {
             }
             Op::KeepCapabilities => write!(f, "prctl PR_SET_KEEPCAPS"),
             Op::Filter(program) => program.fmt(f),
-            Op::Guard(_) | Op::DieWithParent => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
+            Op::Guard(_) | Op::GuardByPipe(_) | Op::DieWithParent => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
             Op::Unguard => write!(f, "prctl PR_SET_PDEATHSIG 0"),
-            Op::EnterCgroupNamespace(_) => write!(f, "nsenter --cgroup"),
+            Op::Apart => write!(f, "fork"),
             Op::CgroupNamespace => write!(f, "unshare --cgroup"),
             Op::Put(_, text) => write!(f, "echo {text} > memory.max"),
             Op::Join(_) => write!(f, "echo 0 > tasks"),

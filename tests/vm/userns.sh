@@ -8,7 +8,7 @@ has_own() { # has_own NAME DIRECTORY OPTION...: a container of this root has the
     for mode in '' --userns=required; do
         # shellcheck disable=SC2086 # may be no word
         go ctr run --rm $mode "$@" "$root" sh -c "$map; stat -c %u:%g /etc/passwd"
-        says "userns: $own_name: ids of its own ${mode:-by default}" "$out" '^ +0 +1[0-9]{9} +65536$' '^0:0$'
+        says "userns: $own_name: ids of its own ${mode:-by default}" "$out" '^ +0 +[12][0-9]{9} +65536$' '^0:0$'
     done
 }
 has_none() { # has_none NAME DIRECTORY OPTION...: it falls back, and says so; required does not
