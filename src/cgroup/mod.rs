@@ -38,6 +38,9 @@ const OURS_FREEZER: &CStr = c"/sys/fs/cgroup/freezer/ctr";
 /// How often, a millisecond each, a freeze or the end of a killed process is waited for.
 const PATIENCE: u32 = 2000;
 
+/// How many groups below a container's are looked at.
+const MOST_BELOW: usize = 4096;
+
 /// Which of the two a file was read from: they differ in names and units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code)] // read by stats and audit
@@ -182,6 +185,39 @@ fn write(dir: BorrowedFd, file: &CStr, text: &str) -> io::Result<()> {
 fn read(dir: BorrowedFd, file: &CStr) -> Option<String> {
     let file = sys::openat(dir, file, k::O_RDONLY, 0).ok()?;
     Some(String::from_utf8_lossy(&procfs::read_all(file.as_fd(), 4 << 20).ok()?).into_owned())
+}
+
+/// The groups that somebody has made below one (a container that may write to its own: a privileged one, systemd, another ctr), those
+/// above before those in them. None, at the cost of one call, where there are none: the kernel counts links.
+fn groups_below(dir: BorrowedFd) -> Vec<CString> {
+    let mut all = vec![CString::default()];
+    let mut next = 0;
+    while let Some(above) = all.get(next).cloned() {
+        next += 1;
+        let held = if above.is_empty() { None } else { open(dir, &above).ok() };
+        let here = if above.is_empty() { Some(dir) } else { held.as_ref().map(AsFd::as_fd) };
+        let Some(here) = here.filter(|here| sys::fstat(*here).is_ok_and(|stat| stat.st_nlink > 2)) else { continue };
+        for name in rootfs::walk::names(here).unwrap_or_default() {
+            if all.len() > MOST_BELOW || open(here, &name).is_err() {
+                continue;
+            }
+            let parts = [above.to_bytes(), if above.is_empty() { b"" } else { b"/" }, name.to_bytes()];
+            all.extend(CString::new(parts.concat()));
+        }
+    }
+    all.remove(0);
+    all
+}
+
+/// The processes of a group and of all below it, a line each.
+fn members(dir: BorrowedFd) -> Option<String> {
+    let mut text = read(dir, c"cgroup.procs")?;
+    for group in groups_below(dir) {
+        // What is taken away meanwhile had none; a threaded one's are its parent's.
+        let below = open(dir, &group).ok().and_then(|group| read(group.as_fd(), c"cgroup.procs"));
+        text.push_str(&below.unwrap_or_default());
+    }
+    Some(text)
 }
 
 /// Opens the first of these files that there is, to write to it.
@@ -513,7 +549,7 @@ impl Group {
     /// The processes in it, by their numbers in our pid namespace; None if they have none, or nobody can tell.
     pub fn processes(&self) -> Option<Vec<u32>> {
         let dir = self.unified.as_ref().or(self.freezer())?;
-        let text = read(dir.as_fd(), c"cgroup.procs")?;
+        let text = members(dir.as_fd())?;
         // 0 is somebody in another pid namespace, who has no number here.
         text.lines().map(|line| line.parse().ok().filter(|pid| *pid != 0)).collect()
     }
@@ -522,7 +558,7 @@ impl Group {
     pub fn is_populated(&self) -> Option<bool> {
         match (&self.unified, self.freezer().or(self.held(Controller::Memory))) {
             (Some(dir), _) => value(&read(dir.as_fd(), c"cgroup.events")?, "populated").map(|n| n != 0),
-            (None, Some(dir)) => Some(!read(dir.as_fd(), c"cgroup.procs")?.is_empty()),
+            (None, Some(dir)) => Some(!members(dir.as_fd())?.is_empty()),
             (None, None) => None,
         }
     }
@@ -616,8 +652,15 @@ impl Group {
             let (place, folder) = (CString::new(self.place.as_str()), CString::new(folder));
             let (place, folder) = (place.unwrap_or_default(), folder.unwrap_or_default());
             let _ = wait_until(|| match sys::unlink(root, &place, true) {
-                Ok(()) => true,
-                Err(e) => e.raw_os_error() != Some(libc::EBUSY),
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
+                    if let Ok(dir) = open(root, &place) {
+                        for group in groups_below(dir.as_fd()).iter().rev() {
+                            let _ = sys::unlink(dir.as_fd(), group, true);
+                        }
+                    }
+                    false
+                }
+                _ => true,
             });
             if ours {
                 let _ = sys::unlink(root, &folder, true);

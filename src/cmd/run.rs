@@ -279,6 +279,9 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     let born = spawn::birth(&spec, &mut facts, &mut trace, &beside)
         .map_err(|e| files.withdraw(facts::if_empty(e, &root, &spec.root)))?;
     trace.sum();
+    if let Some(why) = &facts.fallback {
+        Facts::warning(&name, why);
+    }
     // The container has what it needs of these; held here, they would keep its pipes open.
     drop(held);
     let settled = || entry.save_identity(&current.borrow(), born.pid);

@@ -41,7 +41,7 @@ pub mod ask {
 
 /// What a supervisor says.
 pub mod tell {
-    /// It runs; its pid follows (four bytes, native order).
+    /// It runs; its pid follows (four bytes, native order), and if it has the host's ids though it was to have its own, why.
     pub const STARTED: u8 = b's';
     /// It could not be started: exit code, then the error's line.
     pub const FAILED: u8 = b'f';

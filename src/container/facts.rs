@@ -2,7 +2,7 @@
 //! names. Looking changes nothing.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -294,6 +294,15 @@ impl Facts {
                 let _ = sys::fchown(fd, uid, gid);
             }
         }
+    }
+
+    /// Why it has the host's ids though it was to have its own, for who started it to read: what weakens a boundary is not done
+    /// in silence.
+    pub fn warning(name: &str, why: &str) {
+        let _ = writeln!(
+            io::stderr(),
+            "ctr: {name} has the host's user ids, not its own: {why} (--userns host: if that is wanted)"
+        );
     }
 
     /// Writes down which ids the container has.

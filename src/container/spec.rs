@@ -17,6 +17,7 @@ use super::sysctl::Sysctl;
 use crate::caps;
 use crate::error::{Error, Result};
 use crate::idmap::IdMap;
+use crate::seccomp::Filter;
 
 /// What becomes `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +168,7 @@ impl Spec {
             (self.privileged, "--privileged"),
             (self.capabilities.all & !caps::DEFAULT != 0, "--cap-add"),
             (self.security.no_new_privs == Some(false), "--security-opt no-new-privileges=false"),
+            (matches!(self.security.filter, Filter::Unconfined), "--security-opt seccomp=unconfined"),
         ];
         rules.into_iter().find_map(|(given, option)| given.then_some(option))
     }

@@ -98,7 +98,7 @@ pub struct Launched {
 ///
 /// Must be called with signals blocked if they are to be passed on.
 pub fn launch(job: Job, attach: Option<u8>) -> Result<Launched> {
-    let id = job.record.id().to_owned();
+    let (id, name) = (job.record.id().to_owned(), job.entry.name());
     let (ours, theirs) = sys::message_pair().doing("make a connection with the supervisor", "socketpair")?;
     let Some((pidfd, _)) = sys::fork().doing("fork the supervisor", "clone3")? else {
         drop(ours);
@@ -110,19 +110,23 @@ pub fn launch(job: Job, attach: Option<u8>) -> Result<Launched> {
     drop(theirs);
     job.entry.keep();
     drop(job);
-    hear_of_it(&id, ours, &pidfd, attach)
+    hear_of_it((&id, &name), ours, &pidfd, attach)
 }
 
 /// What the supervisor says when the container runs, or cannot. Not in the frame that the supervisor itself goes on in: that
 /// would stay on its stack for as long as it lives.
 #[inline(never)]
-fn hear_of_it(id: &str, ours: OwnedFd, pidfd: &OwnedFd, attach: Option<u8>) -> Result<Launched> {
+fn hear_of_it((id, name): (&str, &str), ours: OwnedFd, pidfd: &OwnedFd, attach: Option<u8>) -> Result<Launched> {
     let mut message = [0u8; 1 + MOST];
     let answer = control::next(ours.as_fd(), &mut message, -1).doing("hear from the supervisor", "")?;
     let data = |length: usize| message.get(1..=length).unwrap_or_default();
     match answer {
         Some((tell::STARTED, length)) => {
-            let pid = data(length).try_into().map_or(0, u32::from_ne_bytes);
+            let (pid, why) = data(length).split_at_checked(4).unwrap_or_default();
+            let pid = pid.try_into().map_or(0, u32::from_ne_bytes);
+            if !why.is_empty() {
+                Facts::warning(name, &String::from_utf8_lossy(why));
+            }
             Ok(Launched { pid, client: attach.is_some().then_some(ours) })
         }
         Some((tell::FAILED, length)) => {
@@ -451,7 +455,7 @@ impl Supervisor {
     }
 
     /// The container runs: whoever started it may know, and what only the start needed is let go of.
-    fn report(&mut self, pid: u32) {
+    fn report(&mut self, pid: u32, fallback: Option<&str>) {
         if self.reported {
             return;
         }
@@ -460,7 +464,9 @@ impl Supervisor {
             let _ = sys::dup_to(sys::borrow(1), 2);
         }
         if let Some(client) = self.clients.first_mut() {
-            let told = control::send_surely(client.socket.as_fd(), tell::STARTED, &pid.to_ne_bytes());
+            let mut word = pid.to_ne_bytes().to_vec();
+            word.extend(fallback.unwrap_or_default().bytes().take(MOST - word.len()));
+            let told = control::send_surely(client.socket.as_fd(), tell::STARTED, &word);
             client.gone = told.is_err() && !client.owner || !client.attached;
             if client.gone {
                 self.clients.clear();
@@ -603,7 +609,7 @@ impl Supervisor {
             }
         }
         self.note("start", &[]);
-        self.report(born.pid);
+        self.report(born.pid, facts.fallback.as_deref());
         drop((root, ourselves));
         Ok((born, ends, group))
     }

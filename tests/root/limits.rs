@@ -107,6 +107,29 @@ fn a_program_can_ask_for_its_limits() {
     host.same_soon();
 }
 
+/// Who may write to his own groups (a privileged container) makes more in them, and hides processes there.
+#[test]
+fn groups_in_its_own_are_taken_away_with_it() {
+    let host = Host::before();
+    let hide = "for dir in /sys/fs/cgroup /sys/fs/cgroup/memory; do
+            [ ! -e $dir/cgroup.procs ] || { mkdir -p $dir/a/b $dir/c && echo $$ >$dir/a/b/cgroup.procs && echo hidden; }
+        done; exec \"$@\"";
+    let privileged = ["--privileged", "--userns=host", "-m", "64m"];
+    let words = [busybox(), "sh", "-c", hide, "sh"];
+    let done = within(ctr(["run"]).args(privileged).args(words).arg("true")).code(0);
+    assert_eq!(done.out, "hidden\n");
+    host.same_soon();
+    // No pid namespace whose end would end it.
+    let hidden = ["--pid=host", "--name=hider"];
+    within(plain(["run", "-d"]).args(privileged).args(hidden).args(words).args(["sh", "-c", "sleep 12321 & wait"]))
+        .code(0);
+    until("the program", || plain(["logs", "hider"]).output().unwrap().stdout.starts_with(b"hidden").then_some(()));
+    let seen = within(&mut plain(["top", "hider", "args"])).code(0).out;
+    assert!(seen.contains("sleep 12321"), "{seen}");
+    within(&mut plain(["rm", "-f", "hider"])).code(0);
+    host.same_soon();
+}
+
 #[test]
 fn processes_are_counted() {
     let host = Host::before();
