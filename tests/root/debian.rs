@@ -1,8 +1,11 @@
 //! A real Debian as the root: its programs behave as on a machine of its own.
 
+use crate::exec::Resident;
 use crate::options::go;
-use crate::support::{Done, Host, Live, Scratch, ctr, debian, within};
+use crate::support::{Done, Host, Live, Scratch, cache, ctr, debian, finish, within};
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 #[track_caller]
 fn bash(options: &[&str], script: &str) -> Done {
@@ -294,5 +297,125 @@ fn a_pipeline_of_two_containers() {
     )
     .code(0);
     assert!(done.out.contains("root:x:0:0"), "{done:?}");
+    host.same();
+}
+
+/// apt's own sources are replaced by the packages that tests/root/roots.sh has fetched, and services are not started by packages.
+const SOURCES: &str = "set -e; export DEBIAN_FRONTEND=noninteractive; rm -rf /etc/apt/sources.list.d; \
+    echo 'deb [trusted=yes] file:/debs ./' >/etc/apt/sources.list; \
+    printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; \
+    apt() { apt-get -q -y --no-install-recommends \"$@\" >/tmp/log 2>&1 || { cat /tmp/log; exit 9; }; ! grep -E '^(W|E):' /tmp/log; }; ";
+
+/// The volume in which they are.
+fn debs() -> String {
+    let debs = cache().join("debs");
+    assert!(debs.join("Packages").exists(), "no packages at {}: run tests/root/roots.sh", debs.display());
+    format!("{}:/debs:ro", debs.display())
+}
+
+/// What packages leave that is more than a file: modes, owners, capabilities, and users of their own.
+const TRACES: &str = "stat -c '%a %U:%G' /usr/bin/sudo /var/lib/redis; /usr/sbin/getcap -n /usr/bin/ping; id -un redis; \
+    dpkg -l redis-server iputils-ping sudo | grep -c ^ii; dpkg --verify sudo iputils-ping redis-server";
+
+#[test]
+fn apt_get_installs_real_packages() {
+    let host = Host::before();
+    let debs = debs();
+    let wanted = "4755 root:root\n750 redis:redis\n/usr/bin/ping cap_net_raw=ep\nredis\n3\n";
+    // apt fetches as the user _apt, who must be able to do that, and have been it.
+    let install = "apt update; apt install iputils-ping sudo redis-server; stat -c %U /var/lib/apt/lists/partial; ";
+    let works = "ping -c 1 -q 127.0.0.1 | grep -c ' 0% packet loss'; sudo -n -u redis id -un; ";
+    for options in [&[][..], &["--userns=required"], &["--userns=host"], &["--userns=auto", "--init"]] {
+        let script = format!("{SOURCES}{install}{works}{TRACES}");
+        // As in every ordinary installation: sudo from root needs no new privileges.
+        let words = [&["-v", &debs], options, &[debian(), "bash", "-c", &script]].concat();
+        let done = finish(ctr(["run"]).args(words)).code(0);
+        assert_eq!(done.out, format!("_apt\n1\nredis\n{wanted}"), "{options:?} {done:#?}");
+        assert_eq!(done.err, "", "{options:?}");
+    }
+    // In a directory, by somebody whose ids are others: it is all as if it had been done outside.
+    let place = Scratch::new("debian-rw");
+    let root = place.join("root");
+    within(Command::new("cp").arg("-a").arg(debian()).arg(&root)).code(0);
+    let root = root.to_str().unwrap();
+    let script = format!("{SOURCES}{install}{TRACES}");
+    let own = ["--rw", "--userns=required", "-v", &debs, root, "bash", "-c", &script];
+    let done = finish(ctr(["run"]).args(own)).code(0);
+    assert_eq!((done.out, done.err), (format!("_apt\n{wanted}"), String::new()));
+    let sudo = place.join("root/usr/bin/sudo").metadata().unwrap();
+    assert_eq!((sudo.mode() & 0o7777, sudo.uid(), sudo.gid()), (0o4755, 0, 0));
+    assert!((100..1000).contains(&place.join("root/var/lib/redis").metadata().unwrap().uid()));
+    // The capabilities are the host's root's (no `rootid`), and dpkg finds all as it was.
+    assert_eq!(go(["--rw", "--userns=host", root, "bash", "-c", TRACES]).code(0).out, wanted);
+    let purge = format!(
+        "{SOURCES} export SUDO_FORCE_REMOVE=yes; apt purge redis-server redis-tools sudo iputils-ping; ! test -e /usr/bin/sudo"
+    );
+    finish(&mut ctr(["run", "--rw", "-v", &debs, root, "bash", "-c", &purge])).code(0);
+    assert!(!place.join("root/usr/bin/sudo").exists() && !place.join("root/var/lib/redis").exists());
+    host.same();
+}
+
+#[test]
+fn dpkg_in_a_volume() {
+    let host = Host::before();
+    let place = Scratch::new("debian-volume");
+    let volume = format!("{}:/v", place.path().display());
+    let script = "set -e; mkdir -p /v/root/var/lib/dpkg/info /v/root/var/lib/dpkg/updates; touch /v/root/var/lib/dpkg/status; \
+        dpkg --root=/v/root --force-depends --unpack /debs/iputils-ping_*.deb /debs/netbase_*.deb >/tmp/log 2>&1 || { cat /tmp/log; exit 9; }; \
+        dpkg-query --admindir=/v/root/var/lib/dpkg -W -f '${Package} ${db:Status-Abbrev}\\n'; \
+        setcap cap_net_raw=ep /v/root/bin/ping 2>/tmp/log || setcap cap_net_raw=ep /v/root/usr/bin/ping; \
+        tar -C /v/root -cf - . | tar -C /v -xpf - ; chown -R 33:33 /v/root/usr/share/doc/netbase";
+    let done = bash(&["-v", &volume, "-v", &debs(), "--userns=required"], script).code(0);
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("iputils-ping iU \nnetbase iU \n", ""));
+    let owner = |name: &str| place.join(name).metadata().map(|m| (m.uid(), m.gid())).unwrap();
+    // What is in etc waits under other names to be configured.
+    assert_eq!(owner("root/usr/share/doc/netbase/copyright"), (33, 33));
+    assert_eq!((owner("usr/share/doc/netbase/copyright"), owner("root/var/lib/dpkg/status")), ((0, 0), (0, 0)));
+    let ping = ["root/bin/ping", "root/usr/bin/ping"].into_iter().find(|p| place.join(p).exists()).unwrap();
+    let asked = format!("/usr/sbin/getcap -n /v/{ping}");
+    let done = bash(&["-v", &volume, "--userns=host"], &asked).code(0);
+    assert_eq!(done.out, format!("/v/{ping} cap_net_raw=ep\n"));
+    host.same();
+}
+
+#[test]
+fn postgresql_redis_and_nginx_with_their_data_in_a_volume() {
+    let host = Host::before();
+    let place = Scratch::new("debian-services");
+    let volume = format!("{}:/data", place.path().display());
+    let options = ["--userns=required", "-v", &volume, "-v", &debs()];
+    let c = Resident::of("services", &options, debian(), &["sleep", "1000"]);
+    let install = format!("{SOURCES} apt update; apt install postgresql redis-server nginx-light");
+    let done = finish(&mut c.command(&["@", "bash", "-c", &install])).code(0);
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("", ""));
+    // What initdb makes must be its user's alone, on both sides.
+    let says = |script: &str| finish(&mut c.command(&["@", "bash", "-c", script])).code(0).out;
+    let postgres = "cd /; export PATH=/usr/lib/postgresql/15/bin:$PATH; run() { su postgres -s /bin/bash -c \"PATH=$PATH; $*\"; }; ";
+    let start = "run pg_ctl -D /data/pg -w -l /data/pg/log start >/dev/null; ";
+    let script = format!(
+        "{postgres} set -e; install -d -o postgres -g postgres -m 700 /data/pg; run initdb -D /data/pg >/tmp/log 2>&1; {start} \
+         run \"psql -qAtc 'create table t as select generate_series(1, 1000) as n'\"; run \"psql -qAtc 'select sum(n) from t'\"; \
+         run pg_ctl -D /data/pg -m fast -w stop >/dev/null; {start} run \"psql -qAtc 'select count(*) from t'\"; \
+         run pg_ctl -D /data/pg -m fast -w stop >/dev/null"
+    );
+    assert_eq!(says(&script), "500500\n1000\n");
+    let redis = "set -e; cd /; install -d -o redis -g redis /data/redis; \
+        su redis -s /bin/bash -c 'redis-server --dir /data/redis --daemonize yes --port 6379 --bind 127.0.0.1 >/dev/null'; \
+        for n in $(seq 100); do redis-cli ping >/dev/null 2>&1 && break; sleep 0.1; done; \
+        redis-cli set key value; redis-cli get key; redis-cli bgsave >/dev/null; redis-cli shutdown save; sleep 0.3; stat -c %U /data/redis/dump.rdb";
+    assert_eq!(says(redis), "OK\nvalue\nredis\n");
+    let nginx = "set -e; echo from nginx >/var/www/html/page; chown www-data /var/www/html/page; chmod 600 /var/www/html/page; nginx; \
+        exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET /page HTTP/1.0\\r\\n\\r\\n' >&3; tail -n 1 <&3; \
+        ps -C nginx -o user= | sort -u; nginx -s quit";
+    assert_eq!(says(nginx), "from nginx\nroot\nwww-data\n");
+    for (name, user) in [("pg/PG_VERSION", "postgres"), ("pg", "postgres"), ("redis/dump.rdb", "redis")] {
+        let inside: u32 = says(&format!("id -u {user}")).trim().parse().unwrap();
+        assert_eq!(place.join(name).metadata().unwrap().uid(), inside, "{name}");
+    }
+    assert_eq!(place.join("pg/PG_VERSION").metadata().unwrap().mode() & 0o777, 0o600);
+    drop(c);
+    // Another container, with other ids, finds its own there.
+    let script = "stat -c '%u %a' /data/pg | sed s/^1.../x/; test $(stat -c %u /data/pg) -gt 0";
+    bash(&["-v", &volume], script).code(0);
     host.same();
 }
