@@ -43,7 +43,7 @@ pub struct Limits {
     pub mems: Option<String>,
     /// Processes and threads.
     pub pids: Option<u64>,
-    /// 10 to 1000, 500 is usual.
+    /// 10 to 1000, v1's measure; 0 for the usual one.
     pub blkio_weight: Option<u64>,
     /// By device.
     pub throttles: Vec<Throttle>,
@@ -58,12 +58,25 @@ pub struct Setting {
     pub files: Vec<&'static str>,
     /// What it gets.
     pub text: String,
+    /// What the second of them gets, if that is another measure.
+    pub second: Option<String>,
     /// Where there is no such file nothing is lost: nobody asked for it.
     pub optional: bool,
     /// Only when the container is complete: what was needed to make it is not its own use.
     pub late: bool,
     /// The option that wants it.
     pub option: &'static str,
+}
+
+/// A period of processor time if nothing was said, in microseconds (`default_cfs_period()`, kernel/sched/fair.c).
+pub const PERIOD: u64 = 100_000;
+
+/// The files of v2 for a weight of block io: BFQ's, and that of the cost model.
+const IO_WEIGHTS: [&str; 2] = ["io.bfq.weight", "io.weight"];
+
+/// A weight of block io as v2's `io.weight` has it (1 to 10000): runc's straight line through 10 -> 1 and 1000 -> 10000.
+fn io_weight(n: u64) -> u64 {
+    1 + n.saturating_sub(10) * 9999 / 990
 }
 
 /// v1 shares as a v2 weight, as runc (1.3.2) and crun (1.23) have it: through 2 -> 1, 1024 -> 100 and 262144 -> 10000, on a
@@ -88,6 +101,26 @@ pub fn shares_of(weight: u64) -> u64 {
 
 fn number(n: u64, unlimited: &str) -> String {
     if n == u64::MAX { unlimited.to_owned() } else { n.to_string() }
+}
+
+impl Setting {
+    /// What puts a file back to what it said before this was written to it: not every file takes its own text.
+    pub fn back(&self, before: &str) -> Option<String> {
+        let file = self.files.first().copied().unwrap_or_default();
+        let device = self.text.split_whitespace().next().unwrap_or_default();
+        let line = || before.lines().find(|line| line.split_whitespace().next() == Some(device)).map(str::to_owned);
+        match file {
+            "io.max" => line().or_else(|| Some(format!("{device} rbps=max wbps=max riops=max wiops=max"))),
+            _ if file.starts_with("blkio.throttle.") => line().or_else(|| Some(format!("{device} 0"))),
+            "memory.oom_control" => super::value(before, "oom_kill_disable").map(|n| n.to_string()),
+            // An empty list is one, in v2.
+            "cpuset.cpus" | "cpuset.mems" => Some(format!("{}\n", before.trim())),
+            _ => {
+                let first = before.lines().next()?.trim();
+                Some(first.strip_prefix("default ").unwrap_or(first).to_owned()).filter(|text| !text.is_empty())
+            }
+        }
+    }
 }
 
 impl Limits {
@@ -121,8 +154,8 @@ impl Limits {
     pub fn settings(&self, version: impl Fn(Controller) -> Version) -> Result<Vec<Setting>, String> {
         let mut all = Vec::new();
         let mut set = |controller, option, files: &[&'static str], text: String| {
-            let (optional, late) = (false, false);
-            all.push(Setting { controller, files: files.to_vec(), text, optional, late, option });
+            let (second, optional, late) = (None, false, false);
+            all.push(Setting { controller, files: files.to_vec(), text, second, optional, late, option });
         };
         match version(Memory) {
             V1 => {
@@ -157,11 +190,11 @@ impl Limits {
                     set(Memory, "--memory-swap", &["memory.swap.max"], number(swap, "max"));
                 }
                 if let Some(n) = self.reservation {
-                    set(Memory, "--memory-reservation", &["memory.low"], number(n, "max"));
+                    // Unlimited is nothing at all: what the kernel leaves it, not what it may have.
+                    set(Memory, "--memory-reservation", &["memory.low"], number(n, "0"));
                 }
             }
         }
-        let usual_period = 100_000;
         match version(Cpu) {
             V1 => {
                 if let Some(n) = self.period {
@@ -177,7 +210,7 @@ impl Limits {
             V2 => {
                 if self.period.is_some() || self.quota.is_some() {
                     let quota = number(self.quota.unwrap_or(u64::MAX), "max");
-                    let period = self.period.unwrap_or(usual_period);
+                    let period = self.period.unwrap_or(PERIOD);
                     set(Cpu, "--cpu-quota", &["cpu.max"], format!("{quota} {period}"));
                 }
                 if let Some(n) = self.weight.or(self.shares.map(weight_of)) {
@@ -196,9 +229,15 @@ impl Limits {
         }
         if let Some(n) = self.blkio_weight {
             match version(Blkio) {
-                V1 => set(Blkio, "--blkio-weight", &["blkio.weight", "blkio.bfq.weight"], n.to_string()),
-                // io.weight reaches from 1 to 10000 (runc's line), that of the BFQ scheduler from 1 to 1000.
-                V2 => set(Blkio, "--blkio-weight", &["io.bfq.weight", "io.weight"], n.to_string()),
+                V1 => {
+                    let usual = if n == 0 { 500 } else { n };
+                    set(Blkio, "--blkio-weight", &["blkio.weight", "blkio.bfq.weight"], usual.to_string());
+                }
+                // That of the BFQ scheduler reaches from 1 to 1000, as v1's.
+                V2 => {
+                    let usual = if n == 0 { 100 } else { n };
+                    set(Blkio, "--blkio-weight", &IO_WEIGHTS, usual.to_string());
+                }
             }
         }
         for Throttle { device, write, operations, rate } in &self.throttles {
@@ -224,6 +263,11 @@ impl Limits {
                 }
             }
         }
+        if let Some(n) = self.blkio_weight.filter(|n| *n != 0) {
+            all.iter_mut()
+                .filter(|one| one.files == IO_WEIGHTS)
+                .for_each(|one| one.second = Some(io_weight(n).to_string()));
+        }
         // Twice the memory, as Docker has it, where the kernel counts swap.
         if let (Some(memory), None) = (self.memory, self.swap) {
             let both = if memory == u64::MAX { memory } else { memory.saturating_mul(2) };
@@ -232,12 +276,28 @@ impl Limits {
                 V2 => ("memory.swap.max", number(memory, "max")),
             };
             let files = vec![file];
-            all.push(Setting { controller: Memory, files, text, optional: true, late: false, option: "--memory" });
+            all.push(Setting {
+                controller: Memory,
+                files,
+                text,
+                second: None,
+                optional: true,
+                late: false,
+                option: "--memory",
+            });
         }
         if self.memory.is_some() && version(Memory) == V2 {
             // All of it ends together: half a container is of no use to anybody.
             let (files, text) = (vec!["memory.oom.group"], "1".to_owned());
-            all.push(Setting { controller: Memory, files, text, optional: true, late: false, option: "--memory" });
+            all.push(Setting {
+                controller: Memory,
+                files,
+                text,
+                second: None,
+                optional: true,
+                late: false,
+                option: "--memory",
+            });
             all.iter_mut().filter(|one| one.files == ["memory.max"]).for_each(|one| one.late = true);
         }
         Ok(all)
@@ -270,6 +330,53 @@ mod tests {
         let limits = Limits { memory: Some(100), swap: Some(u64::MAX), ..Limits::default() };
         assert_eq!(texts(&limits, V1), ["memory.limit_in_bytes 100", "memory.memsw.limit_in_bytes -1"]);
         assert_eq!(limits.controllers(), [Memory]);
+    }
+
+    #[test]
+    fn a_file_gets_back_what_it_said() {
+        let back = |file: &'static str, text: &str, before: &str| {
+            let text = text.to_owned();
+            let setting = Setting {
+                controller: Blkio,
+                files: vec![file],
+                text,
+                second: None,
+                optional: false,
+                late: false,
+                option: "",
+            };
+            setting.back(before).unwrap_or_default()
+        };
+        let disks = "8:0 rbps=1 wbps=max riops=max wiops=max\n254:0 rbps=max wbps=7 riops=max wiops=max\n";
+        assert_eq!(back("io.max", "254:0 wbps=9", disks), "254:0 rbps=max wbps=7 riops=max wiops=max");
+        assert_eq!(back("io.max", "4:0 wbps=9", disks), "4:0 rbps=max wbps=max riops=max wiops=max");
+        assert_eq!(back("blkio.throttle.read_bps_device", "8:0 1", "8:0 5\n8:1 6\n"), "8:0 5");
+        assert_eq!(back("blkio.throttle.read_bps_device", "8:2 1", "8:0 5\n8:1 6\n"), "8:2 0");
+        assert_eq!(back("memory.oom_control", "1", "oom_kill_disable 0\nunder_oom 0\n"), "0");
+        assert_eq!((back("cpuset.cpus", "0", ""), back("cpuset.cpus", "0", "0-3\n")), ("\n".into(), "0-3\n".into()));
+        assert_eq!(
+            (back("io.weight", "5", "default 100\n8:0 200\n"), back("pids.max", "5", "max\n")),
+            ("100".into(), "max".into())
+        );
+        assert_eq!(back("cpu.max", "5", "max 100000\n"), "max 100000");
+        assert_eq!(back("memory.max", "5", ""), "");
+    }
+
+    #[test]
+    fn weights_of_block_io() {
+        assert_eq!([10, 500, 1000].map(io_weight), [1, 4950, 10_000]);
+        let limits = |n| Limits { blkio_weight: Some(n), ..Limits::default() };
+        let both = |n, version| {
+            limits(n)
+                .settings(|_| version)
+                .unwrap()
+                .iter()
+                .map(|s| (s.text.clone(), s.second.clone()))
+                .next()
+                .unwrap()
+        };
+        assert_eq!(both(500, V2), ("500".into(), Some("4950".into())));
+        assert_eq!((both(0, V2), both(0, V1)), (("100".into(), None), ("500".into(), None)));
     }
 
     #[test]

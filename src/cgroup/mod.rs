@@ -38,6 +38,9 @@ const OURS_FREEZER: &CStr = c"/sys/fs/cgroup/freezer/ctr";
 /// How often, a millisecond each, a freeze or the end of a killed process is waited for.
 const PATIENCE: u32 = 2000;
 
+/// How often it is looked whether a container has made new processes while the others were moved.
+const ROUNDS: u32 = 100;
+
 /// How many groups below a container's are looked at.
 const MOST_BELOW: usize = 4096;
 
@@ -113,9 +116,9 @@ impl Groups {
 
     /// The ways into the groups that a container has: its v2 group, for a child to be born in it (`CLONE_INTO_CGROUP`, Linux
     /// 5.7), and the files of its v1 groups, that a process joins by writing 0 to them.
-    pub fn ways_in(&self, place: &str, id: &str) -> (Option<OwnedFd>, Vec<OwnedFd>) {
+    pub fn ways_in(&self, place: &str, id: &str) -> io::Result<(Option<OwnedFd>, Vec<OwnedFd>)> {
         if !is_place(place, id) {
-            return (None, Vec::new());
+            return Ok((None, Vec::new()));
         }
         let unified = match &self.unified {
             Some(dir) if place.strip_prefix(OURS).is_some_and(|rest| rest.strip_prefix('/') == Some(id)) => {
@@ -123,7 +126,7 @@ impl Groups {
             }
             _ => Group::open_anywhere(place, id).unified,
         };
-        (unified, doors_at(place))
+        Ok((unified, doors_at(place)?))
     }
 
     /// Whether all of a container is frozen.
@@ -157,13 +160,18 @@ fn v1_path(controller: Controller, place: &str, file: &str) -> CString {
 /// since Linux 5.5 (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c). A child that has just been made has one thread.
 const DOOR: &CStr = c"tasks";
 
-/// The doors of all v1 groups at a place.
-fn doors_at(place: &str) -> Vec<OwnedFd> {
-    let door = |controller: &Controller| {
+/// The doors of all v1 groups at a place. Only where there is none may one be passed by: behind it is a limit.
+fn doors_at(place: &str) -> io::Result<Vec<OwnedFd>> {
+    let mut doors = Vec::new();
+    for controller in Controller::ALL {
         let file = format!("/{}", DOOR.to_string_lossy());
-        sys::openat(sys::CWD, &v1_path(*controller, place, &file), k::O_WRONLY, 0).ok()
-    };
-    Controller::ALL.iter().filter_map(door).collect()
+        match sys::openat(sys::CWD, &v1_path(controller, place, &file), k::O_WRONLY, 0) {
+            Ok(door) => doors.push(door),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(doors)
 }
 
 /// Which versions there are: `v2`, `v1`, `v1+v2` or `none`.
@@ -220,11 +228,12 @@ fn members(dir: BorrowedFd) -> Option<String> {
     Some(text)
 }
 
-/// Opens the first of these files that there is, to write to it.
-pub fn open_file(dir: BorrowedFd, names: &[&str]) -> io::Result<OwnedFd> {
+/// Opens the first of these files that there is, to write to it; and which it is.
+pub fn open_file(dir: BorrowedFd, names: &[&str]) -> io::Result<(usize, OwnedFd)> {
     let mut result = Err(io::Error::from_raw_os_error(libc::ENOENT));
-    for name in names {
-        result = sys::openat(dir, &CString::new(*name).unwrap_or_default(), k::O_WRONLY, 0);
+    for (n, name) in names.iter().enumerate() {
+        let file = sys::openat(dir, &CString::new(*name).unwrap_or_default(), k::O_WRONLY, 0);
+        result = file.map(|file| (n, file));
         if result.is_ok() {
             break;
         }
@@ -406,14 +415,34 @@ impl Group {
         for (controller, dir) in more.v1.into_iter().filter(|(controller, _)| !before.contains(controller)) {
             // While one is moved another one may be made: until nobody new is seen.
             let mut moved: Vec<u32> = Vec::new();
-            for _ in 0..100 {
-                let new: Vec<u32> =
-                    self.processes().unwrap_or_default().into_iter().filter(|pid| !moved.contains(pid)).collect();
+            let doing =
+                || format!("move the processes of {} to a group of the {} controller", self.place, controller.name());
+            let failed = |e| Error::new(doing(), "cgroup.procs", e);
+            let all = |group: &Group| {
+                group
+                    .processes()
+                    .ok_or_else(|| failed(io::Error::other("not all of them can be seen from this pid namespace")))
+            };
+            for round in 0.. {
+                let new: Vec<u32> = all(self)?.into_iter().filter(|pid| !moved.contains(pid)).collect();
                 if new.is_empty() {
                     break;
                 }
+                if round == ROUNDS {
+                    return Err(failed(io::Error::other(
+                        "new ones are made faster than they are moved; pause it first",
+                    )));
+                }
                 for pid in &new {
-                    let _ = write(dir.as_fd(), c"cgroup.procs", &pid.to_string());
+                    // By a descriptor, and only if it is still in there: the number may be another's by now.
+                    let held = sys::pidfd_open(*pid);
+                    if held.is_err() || !all(self)?.contains(pid) {
+                        continue;
+                    }
+                    match write(dir.as_fd(), c"cgroup.procs", &pid.to_string()) {
+                        Err(e) if e.raw_os_error() != Some(libc::ESRCH) => return Err(failed(e)),
+                        _ => {}
+                    }
                 }
                 moved.extend(new);
             }
@@ -539,11 +568,11 @@ impl Group {
     }
 
     /// The files of the v1 groups that a process joins by writing 0 to them.
-    pub fn doors(&self) -> Vec<(Controller, OwnedFd)> {
+    pub fn doors(&self) -> io::Result<Vec<(Controller, OwnedFd)>> {
         let door = |(controller, dir): &(Controller, OwnedFd)| {
-            Some((*controller, sys::openat(dir.as_fd(), DOOR, k::O_WRONLY, 0).ok()?))
+            Ok((*controller, sys::openat(dir.as_fd(), DOOR, k::O_WRONLY, 0)?))
         };
-        self.v1.iter().filter_map(door).collect()
+        self.v1.iter().map(door).collect()
     }
 
     /// The processes in it, by their numbers in our pid namespace; None if they have none, or nobody can tell.
@@ -763,7 +792,7 @@ mod tests {
             assert!(!is_place(place, id) && !Group::open(place, id).exists(), "{place:?}");
         }
         assert!(is_place("ctr/x", "x") && is_place("a/b.slice/x", "x"));
-        let (unified, doors) = Groups::open().ways_in("ctr/../x", "../x");
+        let (unified, doors) = Groups::open().ways_in("ctr/../x", "../x").unwrap();
         assert!(unified.is_none() && doors.is_empty());
     }
 }

@@ -255,7 +255,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         record.set("cgroup", &place);
         entry.save(&record)?;
         let (group, late) = limits::prepare(&spec, &facts.devices, &place, &facts.id, false)?;
-        let (doors, late_doors) = limits::doors(&group, &spec);
+        let (doors, late_doors) = limits::doors(&group, &spec)?;
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
         facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();
         facts.cgroup_view = limits::view(&group, &spec);

@@ -6,13 +6,16 @@ use std::os::fd::AsFd;
 
 use argh::ArgsInfo;
 
-use crate::cgroup::limits::Limits;
+use crate::cgroup::limits::{Limits, PERIOD};
 use crate::cli::{self, Update, VERBS};
 use crate::container::control::{self, ask, tell};
 use crate::container::limits;
 use crate::container::record::{Found, Record, State};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
+
+/// What a group has of which nothing was said, where the machine's own was not changed (`vm.swappiness`).
+const SWAPPINESS: u64 = 60;
 
 /// How long a supervisor may take to write it down, in milliseconds.
 const PATIENCE: i32 = 10_000;
@@ -74,16 +77,13 @@ fn one(state: &State, found: &Found, pairs: &[(String, String)]) -> Result<()> {
             )));
         }
         group.extend(&wanted.controllers())?;
-        limits::apply(&group, &live(&before, &wanted), false)?;
+        let undo = limits::change(&group, &live(&before, &wanted))?;
+        return keep(state, found, pairs).inspect_err(|_| undo.undo());
     }
-    let kept = keep(state, found, pairs);
-    if kept.is_err() && found.is_running() {
-        let _ = limits::apply(&group, &live(&wanted, &before), false);
-    }
-    kept
+    keep(state, found, pairs)
 }
 
-/// What must be written to get from one to the other: all that is wanted, and "no limit" for rates that are named no more.
+/// What must be written to get from one to the other: all that is wanted, and what is usual for what is named no more.
 fn live(before: &Limits, wanted: &Limits) -> Limits {
     let mut limits = wanted.clone();
     for old in &before.throttles {
@@ -102,8 +102,12 @@ fn live(before: &Limits, wanted: &Limits) -> Limits {
     back(before.memory, &mut limits.memory, u64::MAX);
     back(before.quota, &mut limits.quota, u64::MAX);
     back(before.pids, &mut limits.pids, u64::MAX);
-    if limits.weight.is_none() {
-        back(before.shares, &mut limits.shares, 1024);
+    back(before.reservation, &mut limits.reservation, u64::MAX);
+    back(before.swappiness, &mut limits.swappiness, SWAPPINESS);
+    back(before.period, &mut limits.period, PERIOD);
+    back(before.blkio_weight, &mut limits.blkio_weight, 0);
+    if limits.weight.is_none() && limits.shares.is_none() {
+        back(before.shares.or(before.weight), &mut limits.shares, 1024);
     }
     limits
 }
@@ -111,8 +115,9 @@ fn live(before: &Limits, wanted: &Limits) -> Limits {
 /// Has it written down, by whoever owns the record.
 fn keep(state: &State, found: &Found, pairs: &[(String, String)]) -> Result<()> {
     if found.record.get("guarded").is_some() {
-        // It is never started again.
-        return Ok(());
+        // For inspect and audit: it is never started again.
+        let entry = state.beside(found)?;
+        return entry.save(&changed(&entry.record()?, pairs));
     }
     if !found.held {
         let entry = state.lock(found)?;

@@ -172,7 +172,10 @@ impl Door {
         (sealed, ourselves): (Sealed, RawFd),
         held: &mut Held,
     ) -> Result<Born> {
-        let (birthplace, doors) = groups.ways_in(&found.record.group_place(), found.record.id());
+        let place = found.record.group_place();
+        let (birthplace, doors) = groups
+            .ways_in(&place, found.record.id())
+            .doing(format_args!("join the control groups of {}", found.name), format_args!("{place}/tasks"))?;
         let birthplace = birthplace.map(|group| held.keep(group));
         let doors: Vec<RawFd> = doors.into_iter().map(|door| held.keep(door)).collect();
         // No more than we have ourselves, unless it is another user namespace, over which we have all.

@@ -1,7 +1,7 @@
 //! The options that limit what a container may use: read, compared with the machine, and put in force on its control group.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use super::device::Node;
@@ -268,8 +268,7 @@ pub fn prepare(spec: &Spec, nodes: &[Node], place: &str, id: &str, lasting: bool
         let nothing = || Error::usage("no control group can be made here: ctr doctor says what is mounted");
         return if needed { Err(nothing()) } else { Ok((group, Vec::new())) };
     }
-    let done =
-        apply(&group, &spec.resources, true).and_then(|late| apply_devices(&group, spec, nodes).map(|()| late));
+    let done = apply(&group, &spec.resources).and_then(|late| apply_devices(&group, spec, nodes).map(|()| late));
     match done {
         Ok(late) => Ok((group, late)),
         Err(e) => {
@@ -296,11 +295,13 @@ fn rules_are_asked(spec: &Spec) -> bool {
 }
 
 /// Divides the doors of a group: those to go through early, and those that count memory, if that is limited.
-pub fn doors(group: &Group, spec: &Spec) -> (Vec<OwnedFd>, Vec<OwnedFd>) {
+pub fn doors(group: &Group, spec: &Spec) -> Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
     let late = |controller| controller == Controller::Memory && spec.resources.memory.is_some();
-    let (last, first): (Vec<_>, Vec<_>) = group.doors().into_iter().partition(|(controller, _)| late(*controller));
+    let doors =
+        group.doors().doing("open the control groups of the container", format_args!("{}/tasks", group.place()))?;
+    let (last, first): (Vec<_>, Vec<_>) = doors.into_iter().partition(|(controller, _)| late(*controller));
     let plain = |doors: Vec<(Controller, OwnedFd)>| doors.into_iter().map(|(_, door)| door).collect();
-    (plain(first), plain(last))
+    Ok((plain(first), plain(last)))
 }
 
 /// What is to be seen in the container of its groups: of v1, those with the limits that programs ask for.
@@ -317,9 +318,61 @@ pub fn view(group: &Group, spec: &Spec) -> CgroupView {
     }
 }
 
-/// Puts limits in force. What fails is taken back, as far as it can be, and is an error. With `late`, what counts the
-/// container's own making against it is not written but handed back.
-pub fn apply(group: &Group, limits: &Limits, late: bool) -> Result<Late> {
+/// Puts limits in force in a new group, which is of no use after an error. What counts the container's own making against it is not
+/// written but handed back.
+fn apply(group: &Group, limits: &Limits) -> Result<Late> {
+    let mut left = Late::new();
+    write(group, limits, &mut |setting, _, file, text| {
+        if setting.late {
+            left.push((file, text.to_owned()));
+            return Ok(());
+        }
+        sys::write(file.as_fd(), text.as_bytes()).map(drop)
+    })?;
+    Ok(left)
+}
+
+/// What a group's files said before they were written to.
+pub struct Undo(Vec<(Setting, String, OwnedFd)>);
+
+impl Undo {
+    /// Makes it so again, as far as that can be.
+    pub fn undo(&self) {
+        // Twice, for those that depend on each other.
+        for _ in 0..2 {
+            for (setting, before, file) in self.0.iter().rev() {
+                if let Some(text) = setting.back(before) {
+                    let _ = sys::write(file.as_fd(), text.as_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// Puts other limits in force in a group that is in use; all of them, or none.
+pub fn change(group: &Group, limits: &Limits) -> Result<Undo> {
+    let mut undo = Undo(Vec::new());
+    let done = write(group, limits, &mut |setting, dir, file, text| {
+        let before = cgroup::say(dir, &setting.files);
+        sys::write(file.as_fd(), text.as_bytes())?;
+        undo.0.push((setting.clone(), before, file));
+        Ok(())
+    });
+    match done {
+        Ok(()) => Ok(undo),
+        Err(e) => {
+            undo.undo();
+            Err(e)
+        }
+    }
+}
+
+/// Does what a list of settings says: `one` is told the setting, the group's directory, the open file and the text for it.
+fn write(
+    group: &Group,
+    limits: &Limits,
+    one: &mut dyn FnMut(&Setting, BorrowedFd, OwnedFd, &str) -> io::Result<()>,
+) -> Result<()> {
     let versions: Vec<(Controller, Version, OwnedFd)> = limits
         .controllers()
         .into_iter()
@@ -339,67 +392,41 @@ pub fn apply(group: &Group, limits: &Limits, late: bool) -> Result<Late> {
     let settings = limits
         .settings(|controller| of(controller).map_or(Version::V2, |(_, version, _)| *version))
         .map_err(Error::usage)?;
-    let mut done: Vec<(&Setting, String, OwnedFd)> = Vec::new();
-    let (mut left, mut again): (Late, Vec<&Setting>) = (Vec::new(), Vec::new());
-    let mut failure = None;
-    let one = |setting: &Setting| -> Result<Option<(OwnedFd, String)>> {
-        let Some((_, _, dir)) = of(setting.controller) else { return Ok(None) };
-        match cgroup::open_file(dir.as_fd(), &setting.files) {
-            Ok(file) => Ok(Some((file, cgroup::say(dir.as_fd(), &setting.files)))),
-            Err(_) if setting.optional => Ok(None),
-            Err(e) => Err(Error::new(
-                format_args!("set {}", setting.option),
-                format_args!("{} of {}", setting.files.join(" or "), group.place()),
-                e,
-            )
-            .hint(Some("a kernel with it (ctr doctor tells what there is), or leave the option out"))),
-        }
-    };
     // What depends on another one (memory may not be more than memory and swap) goes the second time.
-    for (round, all) in [settings.iter().collect::<Vec<_>>(), Vec::new()].into_iter().enumerate() {
-        let all = if round == 0 { all } else { std::mem::take(&mut again) };
-        for setting in all {
-            let (file, before) = match one(setting) {
-                Ok(Some(found)) => found,
-                Ok(None) => continue,
+    let mut again: Vec<&Setting> = Vec::new();
+    for (all, last) in [(settings.iter().collect::<Vec<_>>(), false), (Vec::new(), true)] {
+        for setting in if last { std::mem::take(&mut again) } else { all } {
+            let Some((_, _, dir)) = of(setting.controller) else { continue };
+            let (which, file) = match cgroup::open_file(dir.as_fd(), &setting.files) {
+                Ok(found) => found,
+                Err(_) if setting.optional => continue,
                 Err(e) => {
-                    failure.get_or_insert(e);
-                    break;
+                    return Err(Error::new(
+                        format_args!("set {}", setting.option),
+                        format_args!("{} of {}", setting.files.join(" or "), group.place()),
+                        e,
+                    )
+                    .hint(Some("a kernel with it (ctr doctor tells what there is), or leave the option out")));
                 }
             };
-            if late && setting.late {
-                left.push((file, setting.text.clone()));
-                continue;
-            }
-            match sys::write(file.as_fd(), setting.text.as_bytes()) {
-                Ok(_) => done.push((setting, before, file)),
-                Err(_) if round == 0 => again.push(setting),
+            let text = setting.second.as_ref().filter(|_| which == 1).unwrap_or(&setting.text);
+            match one(setting, dir.as_fd(), file, text) {
+                Ok(()) => {}
+                Err(_) if !last => again.push(setting),
                 Err(_) if setting.optional => {}
                 Err(e) => {
-                    let at =
-                        format!("write {:?} to {} of {}", setting.text, setting.files.join(" or "), group.place());
+                    let at = format!("write {text:?} to {} of {}", setting.files.join(" or "), group.place());
                     let advice = match e.raw_os_error() {
                         Some(libc::EBUSY) => Some("it uses more than that already"),
                         Some(libc::EOPNOTSUPP | libc::EINVAL) => Some("another value, or leave the option out"),
                         _ => None,
                     };
-                    failure.get_or_insert(Error::new(format_args!("set {}", setting.option), at, e).hint(advice));
-                    break;
+                    return Err(Error::new(format_args!("set {}", setting.option), at, e).hint(advice));
                 }
             }
         }
-        if failure.is_some() {
-            break;
-        }
     }
-    let Some(error) = failure else { return Ok(left) };
-    // Twice, for those that depend on each other.
-    for _ in 0..2 {
-        for (_, before, file) in done.iter().rev().filter(|(_, before, _)| !before.is_empty()) {
-            let _ = sys::write(file.as_fd(), before.trim().as_bytes());
-        }
-    }
-    Err(error)
+    Ok(())
 }
 
 /// Puts the rules for devices in force: those that were asked for must be, the usual ones may. Nodes elsewhere than in /dev are dead

@@ -843,6 +843,20 @@ impl State {
         }
         Err(Error::usage(format_args!("{} is busy: its supervisor or another ctr command holds it", found.name)))
     }
+
+    /// The directory of one that lives and ends with its own `ctr run`, which holds it all the time and has written to it for the last
+    /// time when the command started.
+    pub fn beside(&self, found: &Found) -> Result<Entry> {
+        let parent = found.path.parent().unwrap_or(Path::new("/"));
+        let tree = self.trees.iter().find(|tree| tree.path == parent).ok_or_else(|| found.gone())?;
+        let name = CString::new(found.name.as_bytes()).unwrap_or_default();
+        let dir = open_dir(tree.dir.as_fd(), &name).map_err(|_| found.gone())?;
+        if !found.is_there(dir.as_fd()) {
+            return Err(found.gone());
+        }
+        let (parent, path) = (Rc::clone(&tree.dir), found.path.clone());
+        Ok(Entry { name, path, parent, dir, new: Cell::new(false), fresh: RefCell::new(None) })
+    }
 }
 
 impl Tree {

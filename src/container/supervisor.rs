@@ -561,7 +561,7 @@ impl Supervisor {
             self.job.record.unset("cgroup");
         }
         facts.birthplace = group.birthplace().map(|fd| fd.as_raw_fd());
-        let (doors, late_doors) = limits::doors(&group, &self.job.spec);
+        let (doors, late_doors) = limits::doors(&group, &self.job.spec)?;
         facts.doors = doors.into_iter().map(|door| held.keep(door)).collect();
         facts.cgroup_view = limits::view(&group, &self.job.spec);
         facts.late_doors = late_doors.into_iter().map(|door| held.keep(door)).collect();
