@@ -43,7 +43,7 @@ impl Resident {
 #[test]
 fn output_input_and_exit_code() {
     let host = start();
-    for mode in [&[][..], &["--userns=auto"], &["--init"], &["--pid=host"]] {
+    for mode in [&[][..], &["--userns=auto"], &["--init"], &["--pid=host", "--userns=host"]] {
         let c = Resident::new("talk", &[&["-i"], mode].concat(), &["sh", "-c", TALK]);
         let mut live = c.connected(&[]);
         live.say("one\n");

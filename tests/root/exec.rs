@@ -312,9 +312,9 @@ const MODES: [&[&str]; 13] = [
     &[],
     &["--userns=auto"],
     &["--read-only"],
-    &["--pid=host"],
+    &["--pid=host", "--userns=host"],
     &["--network=host"],
-    &["--ipc=host", "--uts=host"],
+    &["--ipc=host", "--uts=host", "--userns=host"],
     &["-u33"],
     &["-u", "12:13"],
     &["--init"],
@@ -552,7 +552,7 @@ fn its_working_directory_is_inside() {
         .map(str::to_owned),
     );
     let o = place.path().display();
-    for mode in [&[][..], &["--userns=auto"], &["--pid=host"], &["-w", "/tmp"]] {
+    for mode in [&[][..], &["--userns=auto"], &["--pid=host", "--userns=host"], &["-w", "/tmp"]] {
         let c = Resident::of("where", mode, &text, &["sleep", "1000"]);
         assert_eq!(c.says(&[], "pwd"), if mode.contains(&"-w") { "/tmp\n" } else { "/\n" });
         assert_eq!(c.says(&["-w", "/var"], "pwd; echo $PWD"), "/var\n/var\n");
@@ -759,7 +759,7 @@ fn a_full_pipe_does_not_keep_it() {
 #[test]
 fn what_it_started_ends_with_it() {
     let host = start();
-    for mode in [&[][..], &["--userns=auto"], &["-u33"], &["--pid=host"], &["--init"]] {
+    for mode in [&[][..], &["--userns=auto"], &["-u33"], &["--pid=host", "--userns=host"], &["--init"]] {
         let c = Resident::idle("orphan", mode);
         for options in [&[][..], &["-i"], &["-u", "web"], &["-u0"], &["-w", "/tmp"]] {
             let mut live = Live::start(
@@ -826,7 +826,7 @@ fn detached() {
 #[test]
 fn signals_reach_its_process() {
     let host = start();
-    for mode in [&[][..], &["--userns=auto"], &["--pid=host"]] {
+    for mode in [&[][..], &["--userns=auto"], &["--pid=host", "--userns=host"]] {
         let c = Resident::idle("signals", mode);
         let all = [
             (libc::SIGTERM, "TERM"),
@@ -868,9 +868,16 @@ fn a_terminal() {
     let host = start();
     let script = "tty; stty size; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all three; echo TERM=$TERM; echo x >/dev/tty; \
                   stat -c %u $(tty); echo y >$(tty); ls /dev/pts | tr '\\n' ' '; exit 5";
-    for mode in
-        [&[][..], &["--userns=auto"], &["--read-only"], &["--init"], &["--pid=host"], &["-u33"], &["-t"], &["-it"]]
-    {
+    for mode in [
+        &[][..],
+        &["--userns=auto"],
+        &["--read-only"],
+        &["--init"],
+        &["--pid=host", "--userns=host"],
+        &["-u33"],
+        &["-t"],
+        &["-it"],
+    ] {
         let c = if mode.iter().any(|o| o.contains('t') && o.len() < 4) {
             // Its own terminal is another.
             let mut pty = Pty::start(
@@ -1047,7 +1054,7 @@ fn our_own_file_cannot_be_written_by_whom_we_visit() {
     let own = place.join("ctr");
     let volume = place.join("volume");
     fs::create_dir(&volume).unwrap();
-    for mode in [&[][..], &["--userns=auto"], &["--pid=host"], &["--rw"], &["--init"]] {
+    for mode in [&[][..], &["--userns=auto"], &["--pid=host", "--userns=host"], &["--rw"], &["--init"]] {
         for health in [false, true] {
             fs::copy(ctr_path(), &own).unwrap();
             let picture = || (fs::read(&own).unwrap(), own.metadata().unwrap().ino(), own.metadata().unwrap().mode());

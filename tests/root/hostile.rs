@@ -423,7 +423,7 @@ fn our_own_file_cannot_be_changed_from_inside() {
         &["--userns=auto"],
         &["--init"],
         &["--init", "--userns=auto"],
-        &["--pid=host"],
+        &["--pid=host", "--userns=host"],
         &["-u33"],
     ] {
         let what = |words: &[&str]| format!("{mode:?} {words:?}");
@@ -511,7 +511,7 @@ fn powers_that_nobody_has() {
         &["--init"],
         &["--read-only"],
         &["--network=host"],
-        &["--ipc=host", "--uts=host", "--pid=host"],
+        &["--ipc=host", "--uts=host", "--pid=host", "--userns=host"],
     ];
     for mode in modes {
         let done =

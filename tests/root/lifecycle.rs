@@ -257,7 +257,7 @@ fn how_it_ended_is_recorded() {
         ("zero", &[], "true", 0, 0),
         ("most", &[], "exit 255", 255, 0),
         ("init", &["--init"], "kill -9 $$", 137, 0),
-        ("host", &["--pid=host"], "kill -TERM $$", 143, 15),
+        ("host", &["--pid=host", "--userns=host"], "kill -TERM $$", 143, 15),
     ] {
         p.go(name, options, script);
         p.becomes(name, &format!("exited {code}"));

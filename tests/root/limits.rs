@@ -124,7 +124,7 @@ fn groups_in_its_own_are_taken_away_with_it() {
     within(plain(["run", "-d"]).args(privileged).args(hidden).args(words).args(["sh", "-c", "sleep 12321 & wait"]))
         .code(0);
     until("the program", || plain(["logs", "hider"]).output().unwrap().stdout.starts_with(b"hidden").then_some(()));
-    let seen = within(&mut plain(["top", "hider", "args"])).code(0).out;
+    let seen = within(&mut plain(["top", "hider", "-o", "pid,args"])).code(0).out;
     assert!(seen.contains("sleep 12321"), "{seen}");
     within(&mut plain(["rm", "-f", "hider"])).code(0);
     host.same_soon();

@@ -874,10 +874,10 @@ fn namespaces() {
     assert_eq!(shared(&["--userns", "auto"]), ["time"]);
     assert_eq!(shared(&["--network", "host"]), ["net", "time"]);
     assert_eq!(shared(&["--network", "host", "--userns=host"]), ["net", "user", "time"]);
-    assert_eq!(shared(&["--pid=host"]), ["pid", "user", "time"]);
-    assert_eq!(shared(&["--ipc", "host"]), ["ipc", "user", "time"]);
+    assert_eq!(shared(&["--pid=host", "--userns=host"]), ["pid", "user", "time"]);
+    assert_eq!(shared(&["--ipc", "host", "--userns=host"]), ["ipc", "user", "time"]);
     assert_eq!(shared(&["--uts=host"]), ["uts", "time"]);
-    let all = ["--network=host", "--pid=host", "--ipc=host", "--uts=host"];
+    let all = ["--network=host", "--pid=host", "--ipc=host", "--uts=host", "--userns=host"];
     assert_eq!(shared(&all), ["pid", "uts", "ipc", "net", "user", "time"]);
     host.same();
 }
@@ -887,14 +887,14 @@ fn pid_host_sees_the_hosts_processes() {
     let host = Host::before();
     assert_eq!(says(&[], "echo $$; ps -o pid >/tmp/list; wc -l </tmp/list"), "1\n3\n");
     let me = std::process::id();
-    let out = says(&["--pid=host"], &format!("cat /proc/{me}/comm; [ $$ != 1 ] && echo another"));
+    let out = says(&["--pid=host", "--userns=host"], &format!("cat /proc/{me}/comm; [ $$ != 1 ] && echo another"));
     let comm = fs::read_to_string("/proc/self/comm").unwrap();
     assert_eq!(out, format!("{comm}another\n"));
     // What it leaves running ends with it.
     let place = Scratch::new("pidhost");
     let volume = format!("{}:/v", text(place.path()));
     let out = says(
-        &["--pid=host", "-v", &volume],
+        &["--pid=host", "--userns=host", "-v", &volume],
         "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $!; (sleep 1000 >/dev/null 2>&1 &)",
     );
     let pid: i32 = out.trim().parse().unwrap();
@@ -908,7 +908,7 @@ fn ipc_host_shares_memory() {
     let host = Host::before();
     let name = format!("/dev/shm/ctr-test-{}", std::process::id());
     fs::write(&name, "shared\n").unwrap();
-    let seen = inside(&["--ipc=host"], &format!("cat {name}; echo written >{name}"));
+    let seen = inside(&["--ipc=host", "--userns=host"], &format!("cat {name}; echo written >{name}"));
     let after = fs::read_to_string(&name).unwrap();
     let unseen = inside(&[], &format!("cat {name}"));
     fs::remove_file(&name).unwrap();
@@ -1137,7 +1137,7 @@ fn pidfile() {
         let done = go(["-v", &volume, "--pidfile", text(&file), busybox(), "cat", "/v/pid"]).code(0);
         assert!(done.out.trim().parse::<i32>().is_ok(), "{done:?} after {n} good ones");
     }
-    for options in [&[][..], &["--init"], &["--userns=auto"], &["--pid=host"]] {
+    for options in [&[][..], &["--init"], &["--userns=auto"], &["--pid=host", "--userns=host"]] {
         let _ = fs::remove_file(&file);
         let mut live = Live::start(ctr(["run", "-i", "--pidfile", text(&file)]).args(options).args([
             busybox(),
@@ -1507,9 +1507,14 @@ fn powers_are_dockers_fourteen() {
     let look = "grep -E '^(Cap|NoNewPrivs)' /proc/self/status";
     let wanted = "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\n\
                   CapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n";
-    for options in
-        [&[][..], &["--init"], &["--userns=auto"], &["--pid=host"], &["--rw=false"], &["--userns=auto", "--init"]]
-    {
+    for options in [
+        &[][..],
+        &["--init"],
+        &["--userns=auto"],
+        &["--pid=host", "--userns=host"],
+        &["--rw=false"],
+        &["--userns=auto", "--init"],
+    ] {
         assert_eq!(says(options, look), wanted, "{options:?}");
         assert_eq!(
             says(options, "grep -E '^(CapInh|CapBnd|CapAmb|NoNewPrivs)' /proc/1/status | grep -c 0425fb; true")

@@ -47,7 +47,7 @@ fn they_reach_pid_1(way: Way) {
         (libc::SIGCONT, "CONT"),
         (libc::SIGRTMIN() + 3, "RTMIN+3"),
     ];
-    for options in [&[][..], &["-i"], &["--userns=auto"], &["--pid=host"]] {
+    for options in [&[][..], &["-i"], &["--userns=auto"], &["--pid=host", "--userns=host"]] {
         let script = "trap 'echo got TERM' TERM; trap 'echo got INT' INT; trap 'echo got HUP' HUP; trap 'echo got USR1' USR1; \
                       trap 'echo got USR2' USR2; trap 'echo got QUIT' QUIT; trap 'echo got ALRM' ALRM; trap 'echo got CONT' CONT; \
                       trap 'echo got RTMIN+3' RTMIN+3; trap 'exit 8' RTMIN+4; \
@@ -159,7 +159,7 @@ fn a_command_that_ignores_sigterm_under_init(way: Way) {
 fn pid_host_has_no_pid_1(way: Way) {
     let host = Host::before();
     for (number, code) in [(libc::SIGTERM, 143), (libc::SIGINT, 130), (libc::SIGHUP, 129), (libc::SIGUSR1, 138)] {
-        let live = sleeping(way, &["--pid=host"], "exec sleep 1000");
+        let live = sleeping(way, &["--pid=host", "--userns=host"], "exec sleep 1000");
         send(&live, number);
         let done = live.done().code(code);
         assert_eq!(done.err, "", "signal {number}");
@@ -175,10 +175,10 @@ fn how_the_command_ended(way: Way) {
         (&[][..], libc::SIGKILL, 137),
         (&["--init"], libc::SIGKILL, 137),
         (&["--userns=auto"], libc::SIGKILL, 137),
-        (&["--pid=host"], libc::SIGKILL, 137),
-        (&["--pid=host"], libc::SIGTERM, 143),
-        (&["--pid=host"], libc::SIGSEGV, 139),
-        (&["--pid=host"], libc::SIGABRT, 134),
+        (&["--pid=host", "--userns=host"], libc::SIGKILL, 137),
+        (&["--pid=host", "--userns=host"], libc::SIGTERM, 143),
+        (&["--pid=host", "--userns=host"], libc::SIGSEGV, 139),
+        (&["--pid=host", "--userns=host"], libc::SIGABRT, 134),
     ] {
         let _ = fs::remove_file(&pidfile);
         let words = [
@@ -207,7 +207,7 @@ fn processes_that_are_left_end_with_pid_1(way: Way) {
     let host = Host::before();
     let place = Scratch::new("left");
     let volume = format!("{}:/v", place.path().display());
-    for options in [&[][..], &["--init"], &["--userns=auto"], &["--pid=host"]] {
+    for options in [&[][..], &["--init"], &["--userns=auto"], &["--pid=host", "--userns=host"]] {
         // One of them holds ctr's own standard output open.
         let script = "trap '' TERM HUP; setsid sleep 1000 & setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null & echo left";
         let words = [&["-v", &volume], options, &[busybox(), "sh", "-c", script]].concat();

@@ -285,7 +285,11 @@ fn where_there_can_be_none() {
         let done = run(&[&["--userns=auto", "--trace"], &words[..]].concat()).code(0);
         assert_eq!(done.out, host_ids);
         assert!(done.err.contains("the host's ids instead") && done.err.contains("idmap"), "{done:#?}");
-        assert_eq!(run(&[&["--userns=auto"], &words[..]].concat()).code(0).err, "");
+        let said = run(&[&["--userns=auto"], &words[..]].concat()).code(0).err;
+        assert!(
+            said.contains("has the host's user ids") && said.contains("idmap") && said.lines().count() == 1,
+            "{said}"
+        );
         // required does not.
         run(&[&["--userns=required"], &words[..]].concat()).refused(&["idmap", "--userns required", "--userns auto"]);
         run(&[&["--uidmap=0:100000:65536"], &words[..]].concat()).refused(&["idmap", "--uidmap"]);
@@ -293,7 +297,12 @@ fn where_there_can_be_none() {
         within(plain(name).args(options).args([root, "true"])).refused(&["idmap", "--userns required"]);
         assert!(!Path::new("/var/lib/ctr/containers/unfit").exists());
         // Neither for want of something that may be there the next time.
-        let c = Resident::of("fell-back", &[&["--userns=auto"], options].concat(), root, &["sleep", "1000"]);
+        let detached = ["run", "-d", "--rm", "--name=said", "--userns=auto"];
+        let said = within(plain(detached).args(options).args([root, "true"])).code(0).err;
+        assert!(said.starts_with("ctr: said has the host's user ids") && said.lines().count() == 1, "{said}");
+        let c = Resident("fell-back".into());
+        let words = ["run", "-d", "--name=fell-back", "--userns=auto"];
+        within(plain(words).args(options).args([root, "sleep", "1000"])).code(0);
         assert_eq!(c.ask("{{.HostConfig.UsernsMode}} {{.Userns.Own}}"), "auto false");
         assert!(c.ask("{{.Userns.Fallback}}").contains("idmap"));
         assert_eq!(c.says(&[], "cat /proc/self/uid_map"), host_ids);
@@ -302,7 +311,11 @@ fn where_there_can_be_none() {
     }
     // What is the host's belongs to the host's ids.
     for option in ["--pid=host", "--ipc=host"] {
-        assert_eq!(run(&["--userns=auto", option, busybox(), "cat", "/proc/self/uid_map"]).code(0).out, host_ids);
+        let done = run(&["--userns=auto", option, busybox(), "cat", "/proc/self/uid_map"]).code(0);
+        assert_eq!(done.out, host_ids);
+        assert!(done.err.contains("has the host's user ids") && done.err.lines().count() == 1, "{done:#?}");
+        let quiet = run(&["--userns=host", option, busybox(), "cat", "/proc/self/uid_map"]).code(0);
+        assert_eq!((quiet.out.as_str(), quiet.err.as_str()), (host_ids, ""));
         run(&["--userns=required", option, busybox(), "true"]).refused(&["--userns host"]);
     }
     let c = Resident::idle("own", OWN);
