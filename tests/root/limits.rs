@@ -226,7 +226,39 @@ fn limits_are_changed_while_it_runs_and_hold_after_a_restart() {
         }
         assert_eq!(look(), "52428800 7 500000000\n");
         assert_eq!(says(&id, &memory), "52428800");
+        // What cannot be done changes nothing either, though a part of it could be.
+        one.exec(&["@", "dd", "if=/dev/zero", "of=/dev/shm/held", "bs=1M", "count=20"]).code(0);
+        within(&mut plain(["update", "-m", "4m", "--pids-limit", "70", "--cpus", "0.7", "change"])).refused(&["-m"]);
+        let quota = ["cpu.cfs_quota_us", "cpu.max"];
+        assert_eq!((says(&id, &memory), says(&id, &["pids.max"])), ("52428800".into(), "7".into()));
+        assert!(says(&id, &quota).starts_with("50000"));
+        assert_eq!(look(), "52428800 7 500000000\n");
+        // What is named no more is as it usually is.
+        let update = |words: &[&str]| drop(within(plain(["update"]).args(words).arg("change")).code(0));
+        update(&["--cpu-period", "50000", "--cpu-quota", "20000", "--cpu-shares", "512", "--pids-limit", "0"]);
+        assert!(says(&id, &quota).starts_with("20000") && says(&id, &["pids.max"]) == "max");
+        update(&["--cpu-period", "0", "--cpu-quota", "0", "--cpu-shares", "0", "-m", "0"]);
+        assert!(["-1", "max 100000"].contains(&says(&id, &quota).as_str()));
+        assert!(["100000", ""].contains(&says(&id, &["cpu.cfs_period_us"]).as_str()));
+        assert!(["1024", "100"].contains(&says(&id, &["cpu.shares", "cpu.weight"]).as_str()));
+        assert!(["9223372036854771712", "max"].contains(&says(&id, &memory).as_str()));
     }
+    host.same_soon();
+}
+
+/// One in the foreground, which has no supervisor to write it down.
+#[test]
+fn limits_of_one_in_the_foreground_are_changed() {
+    let host = Host::before();
+    let mut live =
+        Live::start(&mut ctr(["run", "-i", "--name=front", "-m", "100m", busybox(), "sh", "-c", "echo up; cat"]));
+    live.hear("up\n");
+    within(&mut plain(["update", "-m", "50m", "front"])).code(0);
+    assert_eq!(says(&id_of("front"), &["memory.limit_in_bytes", "memory.max"]), "52428800");
+    assert_eq!(within(&mut plain(["inspect", "-f", "{{.HostConfig.Memory}}", "front"])).code(0).out, "52428800\n");
+    within(&mut plain(["audit", "front"])).code(0);
+    live.hush();
+    live.done().code(0);
     host.same_soon();
 }
 
