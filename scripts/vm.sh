@@ -257,6 +257,12 @@ case $mounts in v2) mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup ;; v1|
     while read -r controller _ _ enabled; do
         case $controller in '#'*) continue ;; esac
         [ "$enabled" = 1 ] || continue
+        # In hybrid two are together, as systemd mounts them, but without the links that it makes.
+        case $mounts-$controller in hybrid-cpuacct) continue ;; hybrid-cpu)
+            mkdir /sys/fs/cgroup/cpu,cpuacct
+            mount -t cgroup -o cpu,cpuacct cgroup /sys/fs/cgroup/cpu,cpuacct
+            continue ;;
+        esac
         mkdir "/sys/fs/cgroup/$controller"
         # A kernel may know a controller and have dropped its v1 face.
         mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller" 2>/.vm/err || rmdir "/sys/fs/cgroup/$controller"

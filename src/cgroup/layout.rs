@@ -67,7 +67,17 @@ impl Controller {
         }
     }
 
-    /// Where its v1 hierarchy is mounted, if it is.
+    /// Where its v1 hierarchy is mounted, if it is: the first of these that there is. Two controllers that are mounted together have a
+    /// link each on most machines.
+    pub fn paths(self) -> impl Iterator<Item = &'static CStr> {
+        let together: &[&CStr] = match self {
+            Cpu | Cpuacct => &[c"/sys/fs/cgroup/cpu,cpuacct", c"/sys/fs/cgroup/cpuacct,cpu"],
+            _ => &[],
+        };
+        [self.path()].into_iter().chain(together.iter().copied())
+    }
+
+    /// See `paths`: where it is on most machines.
     pub fn path(self) -> &'static CStr {
         match self {
             Cpu => c"/sys/fs/cgroup/cpu",
@@ -98,11 +108,7 @@ pub fn hierarchy(path: &CStr, magic: u64) -> Option<OwnedFd> {
 
 /// The v1 hierarchy of a controller.
 pub fn v1(controller: Controller) -> Option<OwnedFd> {
-    let together: &[&CStr] = match controller {
-        Cpu | Cpuacct => &[c"/sys/fs/cgroup/cpu,cpuacct", c"/sys/fs/cgroup/cpuacct,cpu"],
-        _ => &[],
-    };
-    hierarchy(controller.path(), V1).or_else(|| together.iter().find_map(|path| hierarchy(path, V1)))
+    controller.paths().find_map(|path| hierarchy(path, V1))
 }
 
 /// The v2 tree.

@@ -150,9 +150,11 @@ fn open(dir: BorrowedFd, name: &CStr) -> io::Result<OwnedFd> {
     sys::openat(dir, name, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)
 }
 
-/// The path of a group, or of a file in it, in a controller's v1 hierarchy.
-fn v1_path(controller: Controller, place: &str, file: &str) -> CString {
-    CString::new(format!("/sys/fs/cgroup/{}/{place}{file}", controller.name())).unwrap_or_default()
+/// Where a group, or a file in it, may be in a controller's v1 hierarchy.
+fn v1_paths(controller: Controller, below: &str) -> impl Iterator<Item = CString> {
+    controller
+        .paths()
+        .map(move |root| CString::new([root.to_bytes(), b"/", below.as_bytes()].concat()).unwrap_or_default())
 }
 
 /// The file of a v1 group by which a single thread joins. Not `cgroup.procs`: for a whole process the kernel locks all of them
@@ -164,14 +166,22 @@ const DOOR: &CStr = c"tasks";
 fn doors_at(place: &str) -> io::Result<Vec<OwnedFd>> {
     let mut doors = Vec::new();
     for controller in Controller::ALL {
-        let file = format!("/{}", DOOR.to_string_lossy());
-        match sys::openat(sys::CWD, &v1_path(controller, place, &file), k::O_WRONLY, 0) {
-            Ok(door) => doors.push(door),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
-            Err(e) => return Err(e),
+        for path in v1_paths(controller, &format!("{place}/{}", DOOR.to_string_lossy())) {
+            match sys::openat(sys::CWD, &path, k::O_WRONLY, 0) {
+                Ok(door) => {
+                    doors.push(door);
+                    break;
+                }
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
+                Err(e) => return Err(e),
+            }
         }
     }
     Ok(doors)
+}
+
+fn exists(path: &CStr) -> bool {
+    sys::openat(sys::CWD, path, k::O_PATH, 0).is_ok()
 }
 
 /// Which versions there are: `v2`, `v1`, `v1+v2` or `none`.
@@ -490,7 +500,7 @@ impl Group {
 
     /// Opens the group in a controller's v1 hierarchy.
     fn find(&self, controller: Controller) -> Option<OwnedFd> {
-        layout::hierarchy(&v1_path(controller, &self.place, ""), V1)
+        v1_paths(controller, &self.place).find_map(|path| layout::hierarchy(&path, V1))
     }
 
     fn held(&self, controller: Controller) -> Option<&OwnedFd> {
@@ -532,7 +542,8 @@ impl Group {
     #[allow(dead_code)] // for stats and audit
     pub fn path(&self, controller: Controller) -> Option<(Version, String)> {
         if self.held(controller).is_some() || self.find(controller).is_some() {
-            return Some((Version::V1, format!("/sys/fs/cgroup/{}/{}", controller.name(), self.place)));
+            let path = v1_paths(controller, &self.place).find(|path| exists(path))?;
+            return Some((Version::V1, path.to_string_lossy().into_owned()));
         }
         let dir = self.unified.as_ref().filter(|_| !self.unmounted)?;
         let has = controller.in_v2().is_none_or(|name| layout::has_word(&layout::offered(dir.as_fd()), name));
@@ -559,7 +570,13 @@ impl Group {
 
     /// Where its v1 groups are.
     pub fn v1_places(&self) -> impl Iterator<Item = (Controller, CString)> + '_ {
-        self.v1.iter().map(|(controller, _)| (*controller, v1_path(*controller, &self.place, "")))
+        self.v1.iter().filter_map(|(controller, _)| {
+            let mut paths = v1_paths(*controller, &self.place);
+            Some((
+                *controller,
+                if *controller == Controller::Cpu { paths.find(|path| exists(path)) } else { paths.next() }?,
+            ))
+        })
     }
 
     /// Whether it is in a tree that is mounted on the machine, not only for ctr.
