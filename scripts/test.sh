@@ -17,6 +17,7 @@ packages=(
     qemu-system-x86             # tests/vm
     strace                      # the count of syscalls, errors injected at any of them
     iproute2 procps util-linux  # what a test looks at the host with
+    uidmap                      # newuidmap: an ordinary user's ranges of ids
     tmux                        # a terminal to type on
     perl git ca-certificates    # layers.sh; the clean machine's clone
 )

@@ -2,10 +2,11 @@
 //!
 //! A map is a list of extents, one list for users and one for groups: so many ids from `inside` on are those from `outside` on.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt::Write;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
 
 use linux_raw_sys::general as k;
 
@@ -99,6 +100,11 @@ impl IdMap {
         Ok(Some(map))
     }
 
+    /// Whether there is one id alone: the caller's, as the kernel lets everybody have it.
+    pub fn is_one(&self) -> bool {
+        *self == IdMap::only(sys::euid(), sys::egid())
+    }
+
     /// What a user inside is outside.
     pub fn user(&self, id: u32) -> Option<u32> {
         outside(&self.users, id)
@@ -138,11 +144,55 @@ impl IdMap {
     pub fn write(&self, proc: BorrowedFd, pid: u32) -> io::Result<()> {
         let file = |name: &str| CString::new(format!("{pid}/{name}")).map_err(io::Error::other);
         if sys::euid() != 0 {
+            if !self.is_one() {
+                helper(c"newuidmap", pid, &self.users)?;
+                return helper(c"newgidmap", pid, &self.groups);
+            }
             procfs::write(proc, &file("setgroups")?, "deny")?;
         }
         procfs::write(proc, &file("uid_map")?, &for_kernel(&self.users))?;
         procfs::write(proc, &file("gid_map")?, &for_kernel(&self.groups))
     }
+}
+
+/// Where shadow's programs for the id maps of ordinary users may be.
+const HELPERS: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
+
+/// The path of one of them, if this machine has it.
+fn path_of(name: &CStr) -> Option<CString> {
+    let paths = HELPERS.iter().filter_map(|dir| CString::new(format!("{dir}/{}", name.to_string_lossy())).ok());
+    paths.into_iter().find(|path| sys::openat(sys::CWD, path, k::O_PATH, 0).is_ok())
+}
+
+/// Whether an ordinary user can have more than one id at all here: the kernel lets root alone write such a map, and newuidmap(1) does it
+/// for who is in /etc/subuid.
+pub fn has_helpers() -> bool {
+    path_of(c"newuidmap").is_some() && path_of(c"newgidmap").is_some()
+}
+
+/// Has newuidmap or newgidmap write a map: the only programs that ctr ever executes beside the container's own, and only where an
+/// ordinary user asks for it.
+fn helper(name: &CStr, pid: u32, extents: &[Extent]) -> io::Result<()> {
+    let path = path_of(name).ok_or(io::Error::from_raw_os_error(libc::ENOENT))?;
+    let numbers = extents.iter().flat_map(|e| [e.inside, e.outside, e.count]);
+    let words: Vec<CString> =
+        std::iter::once(pid).chain(numbers).filter_map(|n| CString::new(n.to_string()).ok()).collect();
+    let argv: Vec<_> =
+        [name.as_ptr()].into_iter().chain(words.iter().map(|word| word.as_ptr())).chain([ptr::null()]).collect();
+    let (from, to) = sys::pipe()?;
+    let Some((process, _)) = sys::fork()? else {
+        let said = sys::dup_to(to.as_fd(), 2).and_then(|()| sys::block_signals(0));
+        let _ = said.err().unwrap_or_else(|| sys::exec(sys::CWD, &path, &argv, &[ptr::null()]));
+        sys::exit(127)
+    };
+    drop(to);
+    let said = procfs::read_all(from.as_fd(), 4096).unwrap_or_default();
+    if sys::wait_pidfd(process.as_fd())? == sys::Ended::Code(0) {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&said);
+    let line = said.lines().next().unwrap_or("it failed without a word");
+    Err(io::Error::other(line.chars().filter(|c| !c.is_control()).collect::<String>()))
 }
 
 fn outside(extents: &[Extent], id: u32) -> Option<u32> {

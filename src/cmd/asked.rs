@@ -18,7 +18,7 @@ use crate::container::security;
 use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Userns};
 use crate::container::sysctl::{self, Space, Sysctl};
 use crate::error::{Doing, Error, Result};
-use crate::idmap::IdMap;
+use crate::idmap::{self, IdMap};
 use crate::{caps, clock, names, signals, sys};
 
 /// Checks the words; looks at nothing but environment and files that were named.
@@ -246,8 +246,8 @@ fn contradictions(spec: &Spec, asked: &Run) -> Result<()> {
         ),
         (spec.userns == Userns::Host && spec.ids.is_some(), "--userns host and --uidmap or --gidmap: choose one"),
         (
-            spec.ids.is_some() && sys::euid() != 0,
-            "--uidmap and --gidmap need root: an ordinary user has one id, his own",
+            sys::euid() != 0 && spec.ids.as_ref().is_some_and(|map| !map.is_one()) && !idmap::has_helpers(),
+            "--uidmap and --gidmap take root, or newuidmap and newgidmap (package uidmap): without them an ordinary user has one id, his own",
         ),
         (
             spec.userns == Userns::Host && sys::euid() != 0 && !asked.dry_run,

@@ -182,6 +182,13 @@ fn make(options: Vec<String>, operands: Vec<OsString>) -> Result<Made> {
     let operands = asked::settle_root(&asked, operands)?;
     let (root, command) = asked::root_of(&asked, &operands)?;
     let spec = asked::spec(&asked, operands)?;
+    if sys::euid() != 0 && spec.ids.as_ref().is_some_and(|map| !map.is_one()) {
+        // What another id writes to a disk is that id's, and outside he is not it.
+        return Err(Error::usage(
+            "--uidmap and --gidmap without root: only with run --rm in the foreground, where what is written stays in memory; \
+             files of other ids on the disk could be removed by root alone",
+        ));
+    }
     let care = asked::care(&asked)?;
     let (id, made_up) = names::fresh().doing("make up an id", "getrandom")?;
     let name = spec.name.clone().unwrap_or(made_up);

@@ -69,11 +69,11 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
             Way::Plain
         }
         (_, 0) => Way::Shifted { map: spec.ids.clone().unwrap_or_else(|| IdMap::chosen_by(&id)) },
-        (_, uid) => Way::Alone { map: IdMap::only(uid, sys::egid()) },
+        (_, uid) => Way::Alone { map: spec.ids.clone().unwrap_or_else(|| IdMap::only(uid, sys::egid())) },
     };
-    if matches!(way, Way::Alone { .. }) && !spec.groups.is_empty() {
+    if matches!(&way, Way::Alone { map } if map.is_one()) && !spec.groups.is_empty() {
         return Err(Error::usage(
-            "--group-add needs root: the kernel lets an ordinary user's container be in no other group",
+            "--group-add needs root, or --uidmap and --gidmap: the kernel lets a container with one id be in no other group",
         ));
     }
     if let Some(map) = way.map() {

@@ -1016,7 +1016,9 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     }
     inner.extend(facts.boundary.label());
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(facts.capabilities)]));
-    let groups = (!matches!(facts.way, Way::Alone { .. })).then(|| user.groups.clone());
+    // Who has written his own map may not change groups (user_namespaces(7), "deny").
+    let may = !matches!(&facts.way, Way::Alone { map } if map.is_one());
+    let groups = may.then(|| user.groups.clone());
     let ids = Some((user.uid, user.gid))
         .filter(|ids| *ids != (0, 0) || !(facts.caller_is_root || facts.way.shift().is_some()));
     inner.push(step("user", "who it is", facts.boundary.user(Op::Become { groups, ids })));

@@ -99,6 +99,61 @@ fn root_inside_and_himself_outside() {
     host.same();
 }
 
+/// newuidmap(1) gives who is in /etc/subuid more ids than his own, when he asks for them.
+#[test]
+fn a_range_of_ids_through_newuidmap() {
+    let host = start();
+    let place = Place::new("rootless-range");
+    let with = |name: &str, line: &str| {
+        let path = place.path(&name.replace('/', "_"));
+        fs::write(&path, fs::read_to_string(name).unwrap_or_default() + line).unwrap();
+        if !Path::new(name).exists() {
+            fs::write(name, "").unwrap();
+        }
+        within(Command::new("mount").arg("--bind").arg(&path).arg(name)).code(0);
+        name.to_owned()
+    };
+    // In the tests' own mount namespace.
+    let mut mounts = vec![with("/etc/passwd", &format!("somebody:x:{USER}:{USER}::/:/bin/sh\n"))];
+    let maps: Vec<String> = ["uid", "gid"]
+        .iter()
+        .flat_map(|kind| [format!("--{kind}map=0:{USER}:1"), format!("--{kind}map=1:700000:65535")])
+        .collect();
+    let maps: Vec<&str> = maps.iter().map(String::as_str).collect();
+    let words = |more: &[&'static str]| [&maps[..], more, &[place.root.as_str()]].concat();
+    // Nobody gave him that.
+    let done = place.run([&words(&[])[..], &["true"]].concat()).code(125);
+    assert!(done.err.contains("newuidmap") && done.err.lines().count() == 1, "{done:#?}");
+    for name in ["/etc/subuid", "/etc/subgid"] {
+        mounts.push(with(name, "somebody:700000:65535\n"));
+    }
+    let script = "tr -s ' ' </proc/self/uid_map; id -u; touch /dev/shm/a; chown 33:33 /dev/shm/a; stat -c %u:%g /dev/shm/a; chmod 0 /dev/shm/a; \
+        mkdir -m 700 /dev/shm/own; chown 33 /dev/shm/own; ls /dev/shm/own; id -G";
+    let done = place.run([&words(&[])[..], &["sh", "-c", script]].concat()).code(0);
+    assert_eq!(done.out, format!(" 0 {USER} 1\n 1 700000 65535\n0\n33:33\n0\n"), "{done:#?}");
+    let done = place.run(
+        [&words(&["-u33:44"])[..], &["sh", "-c", "id -u; id -g; grep -E '^Cap(Prm|Bnd)' /proc/self/status"]].concat(),
+    );
+    assert!(done.out.starts_with("33\n44\nCapPrm:\t0000000000000000\n"), "{done:#?}");
+    // What is his outside is root's inside; others' is nobody's.
+    let volume = format!("-v{}:/v", place.path("home").display());
+    let script = "echo x >/v/mine; touch /v/theirs; chown 33 /v/theirs; stat -c %u /v/mine /v/theirs /bin";
+    let done = place.run([&[volume.as_str()], &words(&[])[..], &["sh", "-c", script]].concat()).code(0);
+    assert_eq!(done.out, "0\n33\n65534\n");
+    let owner = |name: &str| place.path("home").join(name).metadata().unwrap().uid();
+    assert_eq!((owner("mine"), owner("theirs")), (USER, 700_032));
+    // Only what ends with its ctr.
+    let mut lasting = Command::new(ctr_path());
+    lasting.args(["create"]).args(words(&[])).arg("true").uid(USER).gid(USER).current_dir(place.path("home"));
+    lasting.env("HOME", place.path("home")).env("XDG_RUNTIME_DIR", place.path("run"));
+    within(&mut lasting).refused(&["--rm"]);
+    for name in mounts.iter().rev() {
+        within(Command::new("umount").arg(name)).code(0);
+    }
+    place.nothing_left();
+    host.same();
+}
+
 #[test]
 fn what_takes_root_is_refused() {
     let host = start();
