@@ -112,8 +112,6 @@ pub struct Asked {
     pub filter: Option<bool>,
     /// The security label.
     pub label: Option<String>,
-    /// Nothing of `/proc` and `/sys` is to be covered.
-    pub uncovered: bool,
     /// The root is a view of the machine's own.
     pub host_root: bool,
     /// The directory that is the root itself.
@@ -176,7 +174,6 @@ impl Default for Asked {
             new_privileges: false,
             filter: None,
             label: None,
-            uncovered: false,
             host_root: false,
             root: None,
             read_only: false,
@@ -950,8 +947,7 @@ fn hidden(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         .filter(|path| matches!(covers.get(*path), Some(Cover::ReadOnly | Cover::Writable)))
         .map(|path| format!("/{path}"))
         .collect();
-    let verdict = if asked.uncovered { Verdict::Weak } else { asked.broken() };
-    none_of(&open, "nothing to be seen that should not be", verdict, if asked.uncovered { "uncovered" } else { "" })
+    none_of(&open, "nothing to be seen that should not be", asked.broken(), "")
 }
 
 fn unwritten(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
@@ -966,12 +962,8 @@ fn unwritten(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {
         .collect();
     // Most of these files belong to the host's root.
     let gives_all = is_hosts_root(facts) && threads(facts).any(|(_, thread)| thread.uids.contains(&0));
-    let verdict = match (asked.uncovered, gives_all) {
-        (true, _) => Verdict::Weak,
-        (false, true) => Verdict::Breach,
-        (false, false) => asked.broken(),
-    };
-    none_of(&open, "nothing of the host's to be written", verdict, if asked.uncovered { "uncovered" } else { "" })
+    let verdict = if gives_all { Verdict::Breach } else { asked.broken() };
+    none_of(&open, "nothing of the host's to be written", verdict, "")
 }
 
 fn kernel_files(facts: &Facts, asked: &Asked, _: &'static str) -> Judged {

@@ -325,9 +325,11 @@ fn is_switch(option: &str) -> Option<bool> {
     Some(matches!(flag.kind, FlagInfoKind::Switch))
 }
 
-/// Whether this ctr's `run` has an option of this name.
-pub fn is_option(option: &str) -> bool {
-    is_switch(option).is_some()
+/// A relative path is remembered as the whole one, in the words of its option.
+fn not_remembered(option: &str, from: &str, whole: &str, separator: char, other: &str) -> Error {
+    Error::usage(format_args!(
+        "bad {option} {from:?}: it is {whole}, and {option} cannot say a path with {separator:?} in it: use {other}{from}…"
+    ))
 }
 
 /// Settles what depends on the moment: files of variables and labels are read, `-e KEY` gets its value, paths become
@@ -373,12 +375,20 @@ pub fn settle(options: Vec<String>) -> Result<Vec<String>> {
             }
             "--volume" if value.starts_with('.') => {
                 let (from, rest) = value.split_once(':').unwrap_or((&value, ""));
-                add(format!("{}:{rest}", path(from)?));
+                let whole = path(from)?;
+                if whole.contains(':') {
+                    return Err(not_remembered("-v", from, &whole, ':', "--mount type=bind,source="));
+                }
+                add(format!("{whole}:{rest}"));
             }
             "--mount" => {
                 let word = |word: &str| match word.split_once('=') {
                     Some((key @ ("source" | "src"), from)) if from.starts_with('.') => {
-                        Ok(format!("{key}={}", path(from)?))
+                        let whole = path(from)?;
+                        if whole.contains(',') {
+                            return Err(not_remembered("--mount", from, &whole, ',', "-v "));
+                        }
+                        Ok(format!("{key}={whole}"))
                     }
                     _ => Ok(word.to_owned()),
                 };

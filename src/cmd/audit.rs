@@ -87,7 +87,7 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
         maps_by_hand: is_mapped_by_hand(record),
         caps: capabilities(privileged, &words(record, "--cap-add"), &words(record, "--cap-drop")),
         new_privileges: security("no-new-privileges") == Some("false"),
-        filter: asked::is_option("--security-opt").then(|| match security("seccomp") {
+        filter: Some(match security("seccomp") {
             Some(word) => word != "unconfined",
             None => !privileged,
         }),
@@ -98,7 +98,6 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
             })
             .filter(|word| !matches!(*word, "unconfined" | "disable"))
             .map(str::to_owned),
-        uncovered: security("systempaths") == Some("unconfined"),
         host_root: spec.root == Root::Host,
         root: match &spec.root {
             Root::Host => None,

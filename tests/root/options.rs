@@ -1,7 +1,8 @@
 //! Every option of `ctr run`, and the habits of Docker's command line.
 
 use crate::support::{
-    Done, Host, Live, Scratch, Way, both_ways, busybox, busybox_root, ctr, ctr_path, debian, feed, run, until, within,
+    Done, Host, Live, Scratch, Way, both_ways, busybox, busybox_root, ctr, ctr_path, debian, feed, plain, run, until,
+    within,
 };
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -78,6 +79,28 @@ fn a_command_has_its_own_output_errors_and_exit_code(way: Way) {
     }
     assert_eq!(host.kept().len(), if way == Way::Attached { 11 } else { 0 });
     host.same_after(way);
+}
+
+/// A relative path becomes a whole one in the record, where it must mean the same.
+#[test]
+fn a_relative_volume_below_a_directory_with_a_separator_in_its_name() {
+    let host = Host::before();
+    let place = Scratch::new("separators");
+    for (name, works, refused) in [
+        ("a:b", "--mount=type=bind,source=./data,target=/v", "--volume=./data:/v"),
+        ("a,b", "--volume=./data:/v", "--mount=type=bind,source=./data,target=/v"),
+    ] {
+        std::fs::create_dir_all(place.join(name).join("data/inside")).unwrap();
+        let run = |option: &str| {
+            let words = ["run", "-d", "--name=separated", option, busybox(), "sleep", "1000"];
+            within(plain(words).current_dir(place.join(name)))
+        };
+        run(refused).refused(&["./data", name, "cannot say a path with"]);
+        run(works).code(0);
+        assert_eq!(within(&mut plain(["exec", "separated", "ls", "/v"])).code(0).out, "inside\n");
+        within(&mut plain(["rm", "-f", "separated"])).code(0);
+    }
+    host.same_soon();
 }
 
 #[test]
