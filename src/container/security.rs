@@ -1,7 +1,8 @@
 //! `--security-opt`: the filter for system calls, `no_new_privs`, labels of security modules; and what becomes of them in a plan.
 //!
-//! The order: a label is written while we are still who we were (with `no_new_privs` set the modules refuse most of them). The
-//! filter is the last thing before `execve`, so that nothing of ours has to pass it but that. Without `no_new_privs` the
+//! The order: a label is written before ids, capabilities and `no_new_privs` change (with the last the modules refuse most of them), but
+//! as root of the container's user namespace, if it has one: that was entered long before, to build the root in (the `userns` step).
+//! What a module wants for it, it wants over that namespace, or over none. The filter is the last thing before `execve`, so that nothing of ours has to pass it but that. Without `no_new_privs` the
 //! kernel wants CAP_SYS_ADMIN for it: then that one capability, which the program shall not have, is kept so far, across the change of ids
 //! too, and given up right after the filter, by the one call that must then pass it too.
 //!
