@@ -995,9 +995,12 @@ impl Tree {
         if let (true, Some((process, _))) = (guarded, &process) {
             // It changed its ids (su, gosu) and thereby lost the signal that comes when ctr dies (prctl(2)), or switched it off.
             let _ = sys::pidfd_signal(process.as_fd(), libc::SIGKILL);
-            // Its end is awaited, so that what it held is free; a process that cannot die now will do so later.
+            // Its end is awaited, so that what it held is free. One that cannot die now (it sleeps in a dead server's filesystem) has
+            // its ids still, which nobody else may get: it stays for who looks later.
             let mut wanted = [sys::PollFd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-            let _ = sys::poll(&mut wanted, 5000);
+            if !sys::poll(&mut wanted, 5000).is_ok_and(|ended| ended > 0) {
+                return Ok(());
+            }
         } else if process.is_some() {
             return Ok(());
         }
