@@ -37,10 +37,12 @@ pub struct IdMap {
 pub const RANGE: u32 = 65_536;
 
 /// How many such ranges there are.
-pub const RANGES: u32 = 16_384;
+pub const RANGES: u32 = 16_382;
 
-/// Where they begin: between 2^30 and 2^31, where neither accounts nor /etc/subuid reach (and below 2^31, where ids begin to look
-/// negative: CVE-2024-40635).
+/// Where they begin: at 2^30, above what distributions give accounts and /etc/subuid. Up to 0x6FFFFFFF systemd-nspawn takes ranges for
+/// its own containers there, if it is asked for private users: who runs both has them share ids with little probability, and no
+/// range is free of that and large enough. They end where systemd's foreign range begins (0x7FFE0000: images at rest, owned by no
+/// running container), and thereby below 2^31, where ids begin to look negative (CVE-2024-40635).
 const FIRST: u32 = 1 << 30;
 
 /// How many extents the kernel takes (include/linux/user_namespace.h), and how long the text may be (a page).
@@ -269,7 +271,8 @@ mod tests {
         for number in [0, 1, RANGES - 1, RANGES, u32::MAX] {
             let first = IdMap::range(number).users[0];
             assert!(
-                first.outside >= 1 << 30 && first.outside.checked_add(RANGE - 1).is_some_and(|last| last < 1 << 31)
+                first.outside >= 1 << 30
+                    && first.outside.checked_add(RANGE - 1).is_some_and(|last| last < 0x7FFE_0000)
             );
             assert_eq!(first.outside % RANGE, 0);
         }

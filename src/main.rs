@@ -101,7 +101,7 @@ fn run(words: &[OsString]) -> Result<u8> {
         // A container's child shares our memory, and towards its end it has no more power than root in other containers, who
         // may see it (--pid host); and a container may itself be what executes us. Nobody but the host's root may look into
         // us, or reach our file through /proc/PID/exe (CVE-2016-9962, CVE-2019-5736). The command's exec ends that. Without
-        // root, id maps could not be written any more, and nobody gains anything.
+        // root, id maps could not be written any more; whoever enters a container does it before he goes in (container/enter.rs).
         sys::not_dumpable().doing("close our memory to others", "prctl")?;
     }
     let Some(verb) = words.get(1) else {

@@ -8,7 +8,7 @@ use std::ffi::{CStr, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use linux_raw_sys::general as k;
 use linux_raw_sys::ioctl as io_numbers;
@@ -813,20 +813,51 @@ pub fn to_namespace_root(pid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A process with a copy of our memory, which is not our child but our parent's; we stand still until it has executed a program, or
-/// ended. 0 in the new one, its number here, which is also in `number` as soon as it exists. `clone(2)`, not clone3, which filters
-/// for system calls cannot look into.
-///
-/// Whoever comes back as the new one has one thread, and may not allocate.
-pub fn fork_beside(number: &AtomicU32) -> io::Result<u32> {
-    let flags = (k::CLONE_PARENT | k::CLONE_VFORK | k::CLONE_PARENT_SETTID) as usize;
-    // SAFETY: without CLONE_VM the new process has a stack of its own where ours is; the kernel writes four bytes to `number`.
-    check(unsafe { syscall5(k::__NR_clone as usize, flags, 0, number.as_ptr() as usize, 0, 0) }).map(|pid| pid as u32)
-}
-
 /// Nobody without our privileges may read or trace this process, and what shares its memory. `PR_SET_DUMPABLE`.
 pub fn not_dumpable() -> io::Result<()> {
+    NOT_DUMPABLE.store(true, Ordering::Relaxed);
     prctl(pr::PR_SET_DUMPABLE, 0).map(drop)
+}
+
+/// That was so wanted, of memory that a child of ours may share.
+static NOT_DUMPABLE: AtomicBool = AtomicBool::new(false);
+
+/// The same again after a change of ids, if it was so before.
+/// Quirk: with new effective ids the kernel makes it what `/proc/sys/fs/suid_dumpable` says (`commit_creds()`, kernel/cred.c), which
+/// may be 1: everybody with these ids may look.
+pub fn still_not_dumpable() -> io::Result<()> {
+    if NOT_DUMPABLE.load(Ordering::Relaxed) { not_dumpable() } else { Ok(()) }
+}
+
+/// A process beside us (our parent's child), with a copy of our memory. Comes back in it with None, and here, with its number, when
+/// that has become another program or is dead. The kernel puts the number into `number` before it runs; that is in our memory
+/// alone. `clone(2)`, `CLONE_PARENT` and `CLONE_VFORK` without `CLONE_VM`.
+///
+/// Not clone3: filters cannot look into its arguments, and most answer ENOSYS.
+pub fn fork_beside(number: &AtomicU32) -> io::Result<Option<u32>> {
+    let flags = k::CLONE_PARENT | k::CLONE_VFORK | k::CLONE_PARENT_SETTID | libc::SIGCHLD as u32;
+    // SAFETY: without CLONE_VM and with no stack of its own the child goes on here, on a copy of all that we have; neither it nor
+    // we (one thread, a library without fork handlers in use) hold a lock. The kernel writes four bytes to `number`.
+    let pid = check(unsafe { syscall5(k::__NR_clone as usize, flags as usize, 0, number.as_ptr() as usize, 0, 0) })?;
+    Ok((pid != 0).then_some(pid as u32))
+}
+
+/// Some words that we share with every process that has a copy of our memory, for good. `mmap(2)`, `MAP_SHARED`.
+pub fn shared_words() -> io::Result<&'static [AtomicU32; 4]> {
+    let (may, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, of a page.
+    let page = check(unsafe { syscall6(k::__NR_mmap as usize, 0, 4096, may as usize, how as usize, usize::MAX, 0) })?;
+    // SAFETY: it is zeroed, aligned, large enough, and never unmapped; atomics may be written by others.
+    Ok(unsafe { &*(page as *const [AtomicU32; 4]) })
+}
+
+/// Overwrites what the kernel put our environment into: nothing of it is there to be read any more, nor copied with our memory.
+pub fn forget_environment() {
+    for pair in environment().iter().filter(|pair| !pair.is_null()) {
+        // SAFETY: NUL-terminated strings at the top of our stack, which is ours to write; who looks at a variable later finds
+        // an empty string, which is none. There is one thread.
+        unsafe { ptr::write_bytes(pair.cast_mut(), 0, libc::strlen(*pair)) };
+    }
 }
 
 /// Whether the kernel gave this program more privileges than its caller has (a set-user-ID bit).

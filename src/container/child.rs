@@ -9,13 +9,13 @@
 //! (`CLONE_CHILD_CLEARTID`). An error number in the report, or a last step that is not exec, tells the two apart.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use rootfs::Trees;
 
 use super::fault::Fault;
-use super::step::{Context, Op, Step};
+use super::step::{Apart, Context, Op, Step};
 use crate::sys;
 
 /// What the child lets its parent know, in memory that both share.
@@ -31,8 +31,8 @@ pub struct Report {
     pub op: AtomicU32,
     /// Why it failed; 0 if it did not.
     pub errno: AtomicI32,
-    /// The process that walks the rest of the way in memory of its own ([`Op::Apart`]); 0 if there is none.
-    pub successor: AtomicU32,
+    /// The number of the process that [`Op::Apart`] made.
+    pub apart: AtomicU32,
     /// When the child began, in nanoseconds since boot; filled only when somebody watches.
     pub began: AtomicU64,
     /// When each step was done, in nanoseconds since boot; filled only when somebody watches.
@@ -50,7 +50,7 @@ impl Report {
             done: AtomicU32::new(0),
             op: AtomicU32::new(0),
             errno: AtomicI32::new(0),
-            successor: AtomicU32::new(0),
+            apart: AtomicU32::new(0),
             began: AtomicU64::new(0),
             times: (0..steps).map(|_| AtomicU64::new(0)).collect(),
             words: [const { AtomicU64::new(0) }; 16],
@@ -95,26 +95,29 @@ pub fn run(orders: &mut Orders) -> ! {
     let mut context =
         Context { trees: Trees { fds: &mut *orders.fds, words: &mut words }, parent_ready: &report.parent_ready };
     let mut watched = orders.watched;
-    // In the process apart: what it reports through.
-    let mut alone: Option<OwnedFd> = None;
+    let mut apart = None;
     for (n, step) in (0u32..).zip(orders.steps) {
         // A filter of the user's need not allow what it takes to be watched.
         watched &= !step.ops.iter().any(|op| matches!(op, Op::Filter(program) if program.foreign));
         if let Some(errno) = orders.fault.fails(step.name) {
-            fail(report, alone.as_ref(), [n, 0], errno);
+            fail(report, apart, errno);
         }
         for (at, op) in (0u32..).zip(&step.ops) {
             report.op.store(at, Ordering::Relaxed);
             let done = match op {
-                Op::Apart => apart(report, orders.steps.len()).map(|way_back| alone = Some(way_back)),
-                op => op.run(&mut context),
+                // Who does the rest has a copy of the report, which nobody sees.
+                Op::Apart(told) => split(report, *told).map(|()| apart = Some(*told)),
+                _ => op.run(&mut context),
             };
             if let Err(e) = done {
                 keep(report, context.trees.words);
-                fail(report, alone.as_ref(), [n, at], e.raw_os_error().unwrap_or(libc::EIO));
+                fail(report, apart, e.raw_os_error().unwrap_or(libc::EIO));
             }
         }
-        if let (true, Some(time)) = (watched, report.times.get(n as usize)) {
+        if let Some(Apart([done, ..])) = apart {
+            report.done.store(n + 1, Ordering::Release);
+            done.store(n + 1, Ordering::Release);
+        } else if let (true, Some(time)) = (watched, report.times.get(n as usize)) {
             time.store(sys::now(), Ordering::Relaxed);
             report.done.store(n + 1, Ordering::Release);
             report.alive.store(n + 2, Ordering::Release);
@@ -135,36 +138,23 @@ fn keep(report: &Report, words: &[u8; 128]) {
     }
 }
 
-/// [`Op::Apart`]: goes on only in the new process, with the way on which it tells why it failed. This one waits for that, and ends.
-fn apart(report: &Report, steps: usize) -> io::Result<OwnedFd> {
-    let (from, to) = sys::pipe()?;
-    if sys::fork_beside(&report.successor)? == 0 {
-        let _ = sys::close_range(from.as_raw_fd(), from.as_raw_fd() as u32);
-        let _ = from.into_raw_fd();
-        return Ok(to);
+/// Comes back in the other process. In ours it ends, when that has become the user's program or is dead: what it has told is then
+/// the report.
+fn split(report: &Report, Apart([done, op, errno, _]): Apart) -> io::Result<()> {
+    if sys::fork_beside(&report.apart)?.is_none() {
+        return Ok(());
     }
-    // The new one's copy is gone: with its program, or with itself.
-    drop(to);
-    let mut words = [0u8; 12];
-    if sys::read(from.as_fd(), &mut words).is_ok_and(|length| length == words.len()) {
-        let [done, op, errno] = [0, 4, 8]
-            .map(|at| words.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes));
-        report.done.store(done, Ordering::Release);
-        report.op.store(op, Ordering::Relaxed);
-        fail(report, None, [done, op], errno as i32);
-    }
-    report.done.store(steps.saturating_sub(1) as u32, Ordering::Release);
+    report.done.store(done.load(Ordering::Acquire), Ordering::Release);
+    report.op.store(op.load(Ordering::Acquire), Ordering::Release);
+    let errno = i32::try_from(errno.load(Ordering::Acquire)).unwrap_or(libc::EIO);
+    report.errno.store(errno, Ordering::Release);
     sys::exit(0)
 }
 
-/// Reports and ends.
-fn fail(report: &Report, alone: Option<&OwnedFd>, [done, op]: [u32; 2], errno: i32) -> ! {
-    if let Some(way_back) = alone {
-        let mut words = [0u8; 12];
-        for (to, from) in words.chunks_exact_mut(4).zip([done, op, errno as u32]) {
-            to.copy_from_slice(&from.to_ne_bytes());
-        }
-        let _ = sys::write(way_back.as_fd(), &words);
+fn fail(report: &Report, apart: Option<Apart>, errno: i32) -> ! {
+    if let Some(Apart([_, op, told, _])) = apart {
+        op.store(report.op.load(Ordering::Relaxed), Ordering::Release);
+        told.store(errno.unsigned_abs(), Ordering::Release);
     }
     report.errno.store(errno, Ordering::Release);
     sys::exit(i32::from(crate::error::exit::CTR))

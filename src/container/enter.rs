@@ -3,13 +3,17 @@
 //!
 //! We enter ourselves, and then make the child (a pid namespace is entered by children only): we open nothing by name
 //! afterwards. In there the child can be seen before it is the user's program, and it shares our memory and our binary;
-//! neither can be reached: we are not dumpable, and our binary is a copy that cannot be written through
-//! ([`super::seal`], CVE-2019-5736).
+//! neither can be reached: our binary is a copy that cannot be written through ([`super::seal`], CVE-2019-5736), and we are not
+//! dumpable. Who wants to trace or write to what is not needs `CAP_SYS_PTRACE` over the user namespace that our *memory* belongs to
+//! (`mm->user_ns`, that of our execve: `__ptrace_may_access()`, kernel/ptrace.c), which is not the container's if that has one of
+//! its own, whatever powers there are in there and whatever namespace we have entered since. It is so for `run` too, whose child is alone
+//! in its pid namespace until it is the user's program anyway.
 //!
-//! But who has `CAP_SYS_PTRACE` over our own user namespace may trace whomever he sees. Where the container has it (`--userns host
-//! --cap-add SYS_PTRACE`), the child stays in our pid namespace until it is who it shall be: with the container's capabilities,
-//! user, and no descriptor of ours. Only then a copy of it is made inside, with memory of its own ([`Op::Apart`]): whoever takes
-//! that over has what he had before, and what a copy of our memory tells him (ctr's own environment and the container's record).
+//! A container that has that capability over our own user namespace is gone into apart: the child stays outside of its pid namespace,
+//! where nobody inside has a name for it, does everything to itself that is to be done (groups, root, ids, capabilities, the filter,
+//! all descriptors closed), and only then makes the process that is seen inside, with a *copy* of our memory, our environment wiped
+//! ([`Op::Apart`]). Who takes that one over has what he had. What it does itself are five calls that must pass the filter: setsid,
+//! TIOCSCTTY, prctl, read, execve; and the clone before.
 
 use std::ffi::CString;
 use std::io;
@@ -25,7 +29,7 @@ use super::seal::Sealed;
 use super::security::Security;
 use super::spawn::{self, Born};
 use super::spec::Limit;
-use super::step::{Op, Program, step};
+use super::step::{Apart, Op, Program, step};
 use super::streams::Given;
 use super::trace::Trace;
 use crate::error::{Doing, Error, Result, exit};
@@ -184,18 +188,6 @@ impl Door {
         let set = caps::available(set, self.namespaces & k::CLONE_NEWUSER != 0)?;
         let mut boundary = wish.security.look(set, wish.privileged || wish.container_privileged)?;
         boundary.prepare(|fd| held.keep(fd))?;
-        let apart =
-            self.namespaces & k::CLONE_NEWUSER == 0 && wish.capabilities.all & caps::bit(k::CAP_SYS_PTRACE) != 0;
-        let kept = if self.user.uid == 0 { set } else { 0 };
-        let until = boundary.until_filtered(kept);
-        if apart && until != kept {
-            return Err(Error::usage(format_args!(
-                "{}: with SYS_PTRACE over the machine's own users, whoever is in it could take CAP_SYS_ADMIN from what `exec` \
-                 starts there while new privileges are allowed",
-                found.name
-            ))
-            .hint(Some("make it with --userns auto, or without no-new-privileges=false")));
-        }
         let mut inner = Vec::new();
         if let Some(copy) = sealed.number() {
             inner.push(step("let-go", "the mount that our binary is on", vec![Op::LetGo(copy)]));
@@ -204,18 +196,17 @@ impl Door {
         if self.namespaces & k::CLONE_NEWCGROUP != 0 {
             // By the child, once it is in its groups: with `nsdelegate`, as systemd mounts v2, nobody enters a group from
             // outside of what his cgroup namespace shows (cgroup_procs_write_permission(), kernel/cgroup/cgroup.c).
-            join.push(Op::EnterThose(self.process.as_raw_fd(), k::CLONE_NEWCGROUP));
+            join.push(Op::EnterOf(self.process.as_raw_fd(), k::CLONE_NEWCGROUP));
         }
+        let apart = self.goes_apart(wish).doing(format_args!("look into {}", found.name), "/proc")?;
+        let mut held_open = None;
         if apart {
-            // For the children that it will have; it stays where it is itself.
-            join.push(Op::EnterThose(self.process.as_raw_fd(), k::CLONE_NEWPID));
+            join.push(Op::EnterOf(self.process.as_raw_fd(), k::CLONE_NEWPID));
         }
         if !join.is_empty() {
             inner.push(step("cgroup", "the container's control groups, and its view of them", join));
         }
-        let mut session = vec![Op::Keyring];
-        session.extend((!apart).then_some(Op::Session));
-        inner.push(step("session", "a session and a keyring of its own", session));
+        inner.push(step("session", "a session and a keyring of its own", vec![Op::Session, Op::Keyring]));
         if self.namespaces & k::CLONE_NEWUSER != 0 {
             // What we make in there, a terminal say, shall belong to somebody who exists there.
             let groups = can_set_groups().then(Vec::new);
@@ -226,9 +217,8 @@ impl Door {
                 // In a user namespace it belongs to nobody at first.
                 let own_ids = self.namespaces & k::CLONE_NEWUSER != 0;
                 let owner = Some((self.user.uid, self.terminals)).filter(|_| self.user.uid != 0 || own_ids);
-                let mut ops = vec![Op::TerminalIn { parent: socket, size, owner }];
-                ops.extend((!apart).then_some(Op::ControlTerminal));
-                step("terminal", "a terminal of its own", ops)
+                let terminal = Op::TerminalIn { parent: socket, size, owner, leads: !apart };
+                step("terminal", "a terminal of its own", vec![terminal])
             }
             None => step("stdio", "the three standard descriptors", vec![Op::StdioIn(given.stdio)]),
         });
@@ -238,35 +228,46 @@ impl Door {
         inner.extend(boundary.label());
         inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(set)]));
         let groups = can_set_groups().then(|| self.user.groups.clone());
-        let change = Op::Become { groups, ids: Some((self.user.uid, self.user.gid)) };
+        // Root inside we are already.
+        let same = self.namespaces & k::CLONE_NEWUSER != 0 && (self.user.uid, self.user.gid) == (0, 0);
+        let change = Op::Become { groups, ids: (!same).then_some((self.user.uid, self.user.gid)) };
         inner.push(step("user", "who it is", boundary.user(change)));
+        let kept = if self.user.uid == 0 { set } else { 0 };
+        let until = boundary.until_filtered(kept);
         inner.push(step(
             "capabilities",
             "those of the container, and none to inherit",
             vec![Op::Capabilities(until)],
         ));
         inner.extend(boundary.no_new_privs());
-        let mut guard = Vec::new();
+        let mut guard = if wish.outlives { Vec::new() } else { vec![Op::Guard(ourselves)] };
         if sealed.number().is_some() {
             guard.push(Op::AwaitParent(ourselves));
         }
-        // Its other end is closed with us, and with every other process that has it.
-        let pipe = if apart { Some(sys::pipe().doing("make a pipe", "pipe2")?) } else { None };
-        if let Some((end, _)) = &pipe {
-            let mut ops = std::mem::take(&mut guard);
-            ops.extend([Op::DieWithParent, Op::CloseAll { but: Some(end.as_raw_fd()) }, Op::Apart, Op::Session]);
-            ops.extend(given.terminal.map(|_| Op::ControlTerminal));
-            inner.push(step("apart", "it is seen inside from here on, in memory of its own", ops));
-        }
-        if !wish.outlives {
-            guard.insert(0, pipe.as_ref().map_or(Op::Guard(ourselves), |(end, _)| Op::GuardByPipe(end.as_raw_fd())));
-        }
         guard.push(Op::Signals);
         inner.push(step("guard", "it does not outlive this ctr, unless that is wanted", guard));
-        if !apart {
-            inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: None }]));
-        }
+        let pipe = if apart && !wish.outlives {
+            let (theirs, ours) = sys::pipe().doing("make a pipe", "pipe2")?;
+            sys::set_nonblocking(theirs.as_fd(), true).doing("make a pipe", "fcntl")?;
+            held_open = Some(ours);
+            Some(held.keep(theirs))
+        } else {
+            None
+        };
+        inner.push(step("close", "no descriptor of the host comes along", vec![Op::CloseAll { but: pipe }]));
         inner.extend(boundary.filter(kept));
+        if apart {
+            let told = sys::shared_words().doing("make room for a report", "mmap")?;
+            inner.push(step(
+                "apart",
+                "a process in there, with nothing of ours in its reach",
+                vec![Op::Apart(Apart(told))],
+            ));
+            let mut own = vec![Op::Session];
+            own.extend(given.terminal.map(|_| Op::Control));
+            own.extend(pipe.map(Op::GuardByPipe));
+            inner.push(step("session-inside", "a session of its own, and who ends it", own));
+        }
         let env = environment(&self.hostname, &self.user.home, given.terminal.is_some(), &wish.env);
         inner.push(step(
             "exec",
@@ -285,16 +286,22 @@ impl Door {
             lasting: false,
         };
         super::facts::make_room(&wish.limits)?;
+        if apart {
+            sys::forget_environment();
+        }
+        if sys::euid() != 0 {
+            // Now that nothing under our own number is needed any more. Root's is not dumpable from the beginning (main.rs).
+            sys::not_dumpable().doing("close our memory to others", "prctl")?;
+        }
+        // By children only; the one that goes apart does it itself.
+        let by_us = if apart { !k::CLONE_NEWPID } else { u32::MAX };
         // Nothing is opened by name from here on: names mean something else in there.
-        let not = if apart { k::CLONE_NEWPID } else { 0 };
-        let mut entered = sys::enter_namespaces(self.process.as_fd(), self.entered & !not);
+        let mut entered = sys::enter_namespaces(self.process.as_fd(), self.entered & by_us);
         if let (Err(_), Some((proc, pid))) = (&entered, &self.unseen) {
             // A kernel that lacks one of them, or something else that is right in not letting us into our own.
             let seen = others(proc.as_fd(), *pid, &NAMESPACES).map_or(FREE, |(others, _)| others);
-            entered = sys::enter_namespaces(self.process.as_fd(), seen & FREE & !not);
+            entered = sys::enter_namespaces(self.process.as_fd(), seen & FREE & by_us);
         }
-        // What changes our powers makes us dumpable again where /proc/sys/fs/suid_dumpable says so (commit_creds(), kernel/cred.c).
-        let entered = entered.and_then(|()| sys::not_dumpable());
         let gone = |e: Error| {
             // Our child may be killed with all others a moment before process 1 is seen to be dead, and until then the kernel
             // makes no process in its pid namespace (ENOMEM), or in a control group that is being taken away (ENODEV). What a
@@ -312,11 +319,25 @@ impl Door {
             }
         };
         entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;
-        spawn::spawn(&plan, &mut Trace::new(false), |_| {
+        let born = spawn::spawn(&plan, &mut Trace::new(false), |_| {
             sealed.let_go();
             Ok(())
-        })
-        .map_err(gone)
+        });
+        drop(held_open);
+        born.map_err(gone)
+    }
+
+    /// Whether somebody in there could reach what shares our memory: see the head of this file. A privileged container is no exception:
+    /// `--cap-drop` may have left it this capability and none of those that make it the host's root. One that sees the host's
+    /// processes (`--pid host`) is: who has this capability then, has them all within reach.
+    fn goes_apart(&self, wish: &Wish) -> io::Result<bool> {
+        if self.namespaces & k::CLONE_NEWUSER != 0 || wish.capabilities.all & caps::bit(k::CAP_SYS_PTRACE) == 0 {
+            return Ok(false);
+        }
+        match &self.unseen {
+            None => Ok(self.namespaces & k::CLONE_NEWPID != 0),
+            Some((proc, pid)) => others(proc.as_fd(), *pid, &[("pid", k::CLONE_NEWPID)]).map(|(which, _)| which != 0),
+        }
     }
 }
 

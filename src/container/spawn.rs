@@ -100,9 +100,12 @@ pub fn birth(
         Err(e) if lacks_userns(facts, &e) => {
             // What was to be a power over a namespace of its own must not become one over the host.
             if let Some(powers) = spec.powers().filter(|_| spec.userns == Userns::Auto && spec.ids.is_none()) {
-                return Err(e.hint(Some(format!(
+                // Instead of the advice that the step has: that is about having one.
+                let mut e = e;
+                e.hint = Some(format!(
                     "{powers} would be the host's power here, for there can be no user namespace (ctr doctor tells why): --userns host, if that is wanted"
-                ))));
+                ));
+                return Err(e);
             }
             if spec.userns != Userns::Auto || spec.ids.is_some() {
                 let what = if spec.ids.is_some() { "--uidmap" } else { "--userns required" };
@@ -323,17 +326,21 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
         sys::forget_content(&mut stack);
     }
     drop(stack);
-    let born = succeeded(born, &report)?;
     let done = report.done.load(Ordering::Acquire) as usize;
     let errno = report.errno.load(Ordering::Acquire);
     let wanted = way.steps.len() - usize::from(way.execs);
+    let apart = apart(way, &born, &report)?;
     if errno == 0 && done == wanted && ready.is_ok() {
+        let born = apart.unwrap_or(born);
         if let (true, Some(step)) = (way.execs, way.steps.last()) {
             trace.note(step.name, step.why);
         }
         return Ok(born);
     }
-    let ended = sys::wait_pidfd(born.pidfd.as_fd());
+    if let Some(other) = &apart {
+        let _ = sys::pidfd_signal(other.pidfd.as_fd(), libc::SIGKILL);
+    }
+    let ended = sys::wait_pidfd(apart.as_ref().unwrap_or(&born).pidfd.as_fd());
     // Who failed first is the cause: a child that is gone has no maps to write, and one that waited for us in vain says so.
     if matches!(errno, 0 | libc::ECANCELED) {
         ready?;
@@ -355,20 +362,17 @@ fn walk(way: &Walk, fds: &mut [RawFd], trace: &mut Trace, beside: impl FnOnce(&B
     }
 }
 
-/// The process that the rest of the way was walked by. It cannot have gone without our knowing: it is our child.
-fn succeeded(born: Born, report: &Report) -> Result<Born> {
-    let pid = report.successor.load(Ordering::Acquire);
-    if pid == 0 {
-        return Ok(born);
+/// The process that did the rest ([`Op::Apart`]), if there is one: our child too. The first one then has ended, and is reaped.
+fn apart(way: &Walk, born: &Born, report: &Report) -> Result<Option<Born>> {
+    let number = report.apart.load(Ordering::Acquire);
+    if number == 0 || !way.steps.iter().flat_map(|step| &step.ops).any(|op| matches!(op, Op::Apart(_))) {
+        return Ok(None);
     }
-    let doing = || "wait for a process";
-    let first = sys::wait_pidfd(born.pidfd.as_fd()).doing(doing(), "waitid")?;
-    let pidfd = sys::pidfd_open(pid).doing(doing(), "pidfd_open")?;
-    if first != sys::Ended::Code(0) {
-        // It may have been killed while it waited, and nobody would find the other one.
-        let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
-    }
-    Ok(Born { pidfd, pid })
+    let doing = "get hold of the container's process";
+    sys::wait_pidfd(born.pidfd.as_fd()).doing(doing, "waitid")?;
+    // Nobody else has its number before we have waited for it.
+    let pidfd = sys::pidfd_open(number).doing(doing, "pidfd_open")?;
+    Ok(Some(Born { pidfd, pid: number }))
 }
 
 /// Sleeps until the child has left our memory, printing its steps as they happen. Tells whether it was interrupted.

@@ -149,10 +149,10 @@ pub enum Op {
     /// `dev` is the directory of `/dev`.
     Terminal { dev: CString, parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
     /// The same in a container that runs already, where others may have a hand in everything: the terminal is of a devpts, or it is
-    /// none.
-    TerminalIn { parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)> },
-    /// The terminal that standard input leads to is that of our session.
-    ControlTerminal,
+    /// none. It becomes that of our session if we are who leads it.
+    TerminalIn { parent: RawFd, size: Option<k::winsize>, owner: Option<(u32, u32)>, leads: bool },
+    /// What our standard input is becomes the terminal that our session has.
+    Control,
     /// The three standard descriptors in a container that runs already: `/dev/null` is that device, or it is none.
     StdioIn([Stdio; 3]),
     /// The three standard descriptors; the path of `/dev/null`.
@@ -184,12 +184,12 @@ pub enum Op {
     Unguard,
     /// The control groups that we are in are the roots of what we see of them.
     CgroupNamespace,
-    /// These namespaces (`CLONE_NEW*`) of the process behind this pidfd become ours; a pid namespace, that of our children.
-    EnterThose(RawFd, u32),
-    /// The rest of the way is walked in memory of its own, by a child of ctr's that is in the pid namespace of our children. This process
-    /// waits for it. See `child.rs`, which does it.
-    Apart,
-    /// As [`Op::Guard`], for who cannot have a pidfd: this end of a pipe hangs up with the parent.
+    /// This namespace (`CLONE_NEW*`) of the process behind this pidfd becomes ours; a pid namespace that of our children.
+    EnterOf(RawFd, u32),
+    /// All that follows is done by a process with a copy of our memory, not ours, and with nothing that the program is not to have.
+    /// See [`super::enter`].
+    Apart(Apart),
+    /// We die when the parent does; and if it is dead already (its end of this pipe is closed) we do not start.
     GuardByPipe(RawFd),
     /// We join the control group that this file (its `cgroup.procs`) belongs to.
     Join(RawFd),
@@ -205,6 +205,11 @@ pub enum Op {
     /// The user's program.
     Exec(Program),
 }
+
+/// What the process of [`Op::Apart`] tells, in memory that it shares with us. Whoever has power over it may write
+/// anything there: these are numbers, to be looked at as such.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart(pub &'static [AtomicU32; 4]);
 
 /// What an operation may use beside itself.
 pub struct Context<'a> {
@@ -259,8 +264,8 @@ impl Op {
             },
             Op::Session => sys::setsid(),
             Op::Terminal { dev, parent, size, owner } => terminal(dev, *parent, size.as_ref(), *owner),
-            Op::TerminalIn { parent, size, owner } => terminal_in(*parent, size.as_ref(), *owner),
-            Op::ControlTerminal => sys::control_terminal(sys::borrow(0)),
+            Op::TerminalIn { parent, size, owner, leads } => terminal_in(*parent, size.as_ref(), *owner, *leads),
+            Op::Control => sys::control_terminal(sys::borrow(0)),
             Op::StdioIn(three) => stdio_in(*three),
             Op::Stdio(dev, three) => stdio(dev, *three),
             Op::Reopen(path, which) => reopen(path, *which),
@@ -271,10 +276,10 @@ impl Op {
                     sys::setgroups(groups)?;
                 }
                 match ids {
-                    // Another user is nobody who may look into the memory that we share with ctr, whatever
-                    // /proc/sys/fs/suid_dumpable says of one who becomes somebody else (commit_creds(), kernel/cred.c).
                     Some((uid, gid)) => {
-                        sys::setgid(*gid).and_then(|()| sys::setuid(*uid)).and_then(|()| sys::not_dumpable())
+                        // At once: our memory is the parent's too, and whoever has these ids might look into it now. That needs
+                        // a host whose fs.suid_dumpable is 1, and for a program of that user's to come in between.
+                        sys::setgid(*gid).and_then(|()| sys::setuid(*uid)).and_then(|()| sys::still_not_dumpable())
                     }
                     None => Ok(()),
                 }
@@ -295,13 +300,10 @@ impl Op {
             Op::Guard(parent) => guard(*parent),
             Op::DieWithParent => sys::parent_death_signal(libc::SIGKILL),
             Op::Unguard => sys::parent_death_signal(0),
-            Op::EnterThose(process, which) => sys::enter_namespaces(sys::borrow(*process), *which),
-            // What walks the list does it: here nobody would know what to do with the other process.
-            Op::Apart => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
-            Op::GuardByPipe(end) => {
-                sys::parent_death_signal(libc::SIGKILL)?;
-                alive(*end)
-            }
+            Op::EnterOf(process, which) => sys::enter_namespaces(sys::borrow(*process), *which),
+            // By who runs the list: it goes on in two.
+            Op::Apart(_) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            Op::GuardByPipe(pipe) => guard_by_pipe(*pipe),
             Op::CgroupNamespace => rootfs::sys::unshare(k::CLONE_NEWCGROUP),
             Op::Join(door) => cgroup::join(sys::borrow(*door)),
             Op::Put(file, text) => sys::write(sys::borrow(*file), text.as_bytes()).map(drop),
@@ -331,7 +333,7 @@ fn await_parent(ready: &AtomicU32, parent: RawFd) -> io::Result<()> {
     }
 }
 
-/// ESRCH if the process behind the pidfd has ended, or the other end of the pipe is closed.
+/// ESRCH if the process behind the pidfd has ended.
 fn alive(process: RawFd) -> io::Result<()> {
     let mut wanted = [sys::PollFd { fd: process, events: libc::POLLIN, revents: 0 }];
     if sys::poll(&mut wanted, 0)? == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
@@ -371,7 +373,7 @@ fn terminal(dev: &CStr, parent: RawFd, size: Option<&k::winsize>, owner: Option<
 }
 
 /// A terminal of the container's devpts (CVE-2025-52565: what is at these paths is asked of the kernel, not believed).
-fn terminal_in(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>) -> io::Result<()> {
+fn terminal_in(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32)>, leads: bool) -> io::Result<()> {
     let root = sys::openat(sys::CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0)?;
     let flags = k::O_RDWR | k::O_NOCTTY | k::O_NONBLOCK;
     let master = rootfs::path::open(root.as_fd(), c"/dev/pts/ptmx", flags, rootfs::path::Links::Refuse)?;
@@ -386,6 +388,9 @@ fn terminal_in(parent: RawFd, size: Option<&k::winsize>, owner: Option<(u32, u32
     }
     if let Some((uid, gid)) = owner {
         sys::fchown(ours.as_fd(), uid, gid)?;
+    }
+    if leads {
+        sys::control_terminal(ours.as_fd())?;
     }
     sys::send_fd(sys::borrow(parent), master.as_fd())?;
     for number in 0..3 {
@@ -466,6 +471,17 @@ fn guard(parent: RawFd) -> io::Result<()> {
     alive(parent)
 }
 
+/// By calls that a filter has to allow: it is there already.
+fn guard_by_pipe(pipe: RawFd) -> io::Result<()> {
+    sys::parent_death_signal(libc::SIGKILL)?;
+    // Nothing is ever written to it, so who still holds the other end makes us wait: EAGAIN.
+    match sys::read(sys::borrow(pipe), &mut [0]) {
+        Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(()),
+        Err(e) => Err(e),
+        Ok(_) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    }
+}
+
 /// Closes everything from 3 on but these, which are in rising order.
 fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     let mut first = 3;
@@ -526,7 +542,7 @@ impl fmt::Display for Op {
         match self {
             Op::Tree(op) => op.fmt(f),
             Op::AwaitParent(_) => write!(f, "wait for ctr"),
-            Op::Enter(_, which) | Op::EnterThose(_, which) => write!(f, "setns {}", namespaces(*which)),
+            Op::Enter(_, which) | Op::EnterOf(_, which) => write!(f, "setns {}", namespaces(*which)),
             Op::Unshare(which) => write!(f, "unshare {}", namespaces(*which)),
             Op::LetGo(fd) => write!(f, "close {fd}"),
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
@@ -537,8 +553,7 @@ impl fmt::Display for Op {
             Op::Keyring => write!(f, "keyctl new_session"),
             Op::Session => write!(f, "setsid"),
             Op::Terminal { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY, mount --bind /dev/pts/0 /dev/console"),
-            Op::TerminalIn { .. } => write!(f, "open /dev/pts/ptmx"),
-            Op::ControlTerminal => write!(f, "TIOCSCTTY"),
+            Op::TerminalIn { .. } => write!(f, "open /dev/pts/ptmx, TIOCSCTTY"),
             Op::StdioIn(three) | Op::Stdio(_, three) => {
                 let names = three.map(|stdio| match stdio {
                     Stdio::Keep => "ctr's own",
@@ -564,9 +579,11 @@ impl fmt::Display for Op {
             }
             Op::KeepCapabilities => write!(f, "prctl PR_SET_KEEPCAPS"),
             Op::Filter(program) => program.fmt(f),
-            Op::Guard(_) | Op::GuardByPipe(_) | Op::DieWithParent => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
+            Op::Guard(_) | Op::DieWithParent => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL"),
             Op::Unguard => write!(f, "prctl PR_SET_PDEATHSIG 0"),
-            Op::Apart => write!(f, "fork"),
+            Op::Apart(_) => write!(f, "clone CLONE_PARENT CLONE_VFORK"),
+            Op::GuardByPipe(pipe) => write!(f, "prctl PR_SET_PDEATHSIG SIGKILL, read {pipe}"),
+            Op::Control => write!(f, "TIOCSCTTY"),
             Op::CgroupNamespace => write!(f, "unshare --cgroup"),
             Op::Put(_, text) => write!(f, "echo {text} > memory.max"),
             Op::Join(_) => write!(f, "echo 0 > tasks"),

@@ -6,11 +6,12 @@ use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::exec::Resident;
+use crate::exec::{Resident, child, confinement, descriptors, gone, same_confinement};
 use crate::hostile::{outside, picture, root_with_probe, sane, small_root, unchanged};
 use crate::kills::start;
 use crate::support::{Done, Live, Scratch, busybox, busybox_root, cache, ctr, plain, until, within};
@@ -665,6 +666,137 @@ fn device_nodes_of_an_image_are_dead() {
         assert_eq!(done.out, "1\n", "{mode:?} {done:#?}");
     }
     host.same_soon();
+}
+
+/// A root with seize.c in it.
+fn root_with_seize(at: &Path) {
+    let binary = at.with_extension("seize");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/root/seize.c");
+    let done = within(Command::new("cc").args(["-static", "-O1", "-o"]).arg(&binary).arg(source));
+    assert_eq!(done.code, 0, "seize.c: {}", done.err);
+    busybox_root(at);
+    fs::copy(binary, at.join("bin/seize")).unwrap();
+}
+
+/// Visits a container in which seize.c waits, and tells what it said. `command` is ctr's, for who may come in.
+fn visited(command: &dyn Fn(&[&str]) -> Command, root: &Path, options: &[&str], visits: &[&[&str]]) -> String {
+    let root = root.to_str().unwrap();
+    within(&mut command(&[&["run", "-d", "--name=seized"], options, &[root, "seize"]].concat())).code(0);
+    let log = || within(&mut command(&["logs", "seized"])).out;
+    until("the attacker", || log().starts_with("up").then_some(()));
+    for n in 0..60 {
+        let visit = visits[n % visits.len()];
+        let words = [&["exec"], visit, &["seized", "sh", "-c", "echo $((6 * 7)); exec sleep 0.02"]].concat();
+        let done = within(command(&words).env("CANARY", "of ctr's"));
+        // It has looked at us and not changed what we do: nobody that it could hold was us.
+        let what = format!("{options:?} {visit:?} {done:?}");
+        assert!(done.code == 0 && done.out.trim() == if visit.contains(&"-d") { "" } else { "42" }, "{what}");
+    }
+    within(&mut command(&["exec", "seized", "touch", "/dev/shm/enough"])).code(0);
+    until("its end", || log().contains("end: ").then_some(()));
+    let said = log();
+    within(&mut command(&["rm", "-f", "seized"])).code(0);
+    said
+}
+
+/// A container with SYS_PTRACE over the host's ids, or an ordinary user's with all powers over its own: what `exec` makes in there can be
+/// held before it is the user's program, and must then be nothing but what the attacker is himself.
+#[test]
+fn who_may_trace_finds_nothing_in_a_visitor() {
+    let host = start();
+    let place = Scratch::new("seize");
+    let root = place.join("root");
+    root_with_seize(&root);
+    let visits: [&[&str]; 5] = [&[], &["-u", "1000"], &["-i"], &["-d"], &["-e", "A=b"]];
+    let tracer = &["--userns=host", "--cap-add=SYS_PTRACE"][..];
+    for options in [
+        tracer,
+        &["--userns=host", "--cap-add=SYS_PTRACE", "--security-opt=no-new-privileges=false"],
+        &["--userns=host", "--privileged", "--cap-drop=SYS_ADMIN,SYS_MODULE,SYS_RAWIO,MKNOD"],
+        // Its powers are over its own ids, to which our memory does not belong.
+        &["--userns=required", "--cap-add=SYS_PTRACE"],
+    ] {
+        let own_ids = options[0] == "--userns=required";
+        let said = visited(&|words| plain(words), &root, options, &visits);
+        let what = format!("{options:?}: {said}");
+        for bad in ["POWER", "UNFILTERED", "NEW PRIV", "DESCRIPTOR", "ENVIRONMENT"] {
+            assert!(!said.contains(bad), "{what}");
+        }
+        assert!(said.contains("rounds, met some") || own_ids && said.contains("refused EPERM"), "{what}");
+        assert!(!(own_ids && said.contains("held")), "{what}");
+        host.same_soon();
+    }
+    // A terminal, the end of ctr, and what cannot be run.
+    let c = Resident::idle("apart", tracer);
+    let terminal =
+        "script -qec 'CTR exec -it apart sh -c \"tty; echo \\$((6*7)); ps -o pid,sid,comm | grep -c sh\"' /dev/null";
+    let own = crate::support::ctr_path();
+    let done = within(Command::new("sh").args(["-c", &terminal.replace("CTR", own.to_str().unwrap())]));
+    assert!(done.out.contains("/dev/pts/0") && done.out.contains("42"), "{done:#?}");
+    within(&mut plain(["exec", "apart", "nothing-like-this"])).code(127);
+    within(&mut plain(["exec", "apart", "/etc"])).code(126);
+    within(&mut plain(["exec", "apart", "sh", "-c", "kill -9 $$"])).code(137);
+    let live = Live::start(&mut plain(["exec", "apart", "sleep", "977"]));
+    let theirs = child(live.pid(), "sleep");
+    let first: i32 = c.ask("{{.State.Pid}}").parse().unwrap();
+    same_confinement(&confinement(first), &confinement(theirs), &[], "who was made apart");
+    assert_eq!(descriptors(theirs), BTreeSet::from([0, 1, 2]));
+    assert!(fs::read(format!("/proc/{}/environ", live.pid())).unwrap().iter().all(|byte| *byte == 0));
+    live.signal(libc::SIGKILL);
+    drop(live);
+    until("its end with ctr", || gone(theirs).then_some(()));
+    drop(c);
+    host.same();
+}
+
+/// The same for an ordinary user's container, whose root is he himself.
+#[test]
+fn a_users_container_cannot_trace_who_visits_it() {
+    const USER: u32 = 12345;
+    let host = start();
+    let place = Scratch::new("seize-rootless");
+    let root = place.join("root");
+    root_with_seize(&root);
+    std::os::unix::fs::chown(place.path(), Some(USER), Some(USER)).unwrap();
+    let ctr = |words: &[&str]| {
+        let mut command = Command::new(crate::support::ctr_path());
+        command.args(words).uid(USER).gid(USER).current_dir(place.path());
+        command.env("HOME", place.path()).env("XDG_RUNTIME_DIR", place.path());
+        command
+    };
+    let said = visited(&ctr, &root, &["--cap-add=ALL"], &[&[], &["-i"], &["--privileged"]]);
+    assert!(said.contains("end: ") && (said.contains("met some") || said.contains("refused EPERM")), "{said}");
+    assert!(!said.contains("held"), "{said}");
+    host.same_soon();
+}
+
+/// With other ids the kernel makes memory readable again if the host's fs.suid_dumpable says so; ctr's child shares ctr's.
+#[test]
+fn a_change_of_ids_is_followed_by_closing_our_memory() {
+    let host = start();
+    let c = Resident::idle("ids", &[]);
+    let root = busybox();
+    for words in [
+        &["exec", "ids", "true"][..],
+        &["exec", "-u", "web", "ids", "true"],
+        &["run", "--rm", root, "true"],
+        &["run", "--rm", "-u", "web", root, "true"],
+        &["run", "--rm", "--userns=host", "-u", "web", root, "true"],
+    ] {
+        let traced = crate::tracer::trace(&mut plain(words), None);
+        assert_eq!(traced.done.code, 0, "{words:?} {traced:?}");
+        let mut changes = 0;
+        for (process, calls) in traced.calls.iter().enumerate() {
+            let calls = &calls[..traced.ours(process)];
+            for (at, _) in calls.iter().enumerate().filter(|(_, call)| **call == libc::SYS_setresuid) {
+                changes += 1;
+                assert_eq!(calls.get(at + 1), Some(&libc::SYS_prctl), "{words:?} {process} {calls:?}");
+            }
+        }
+        assert!(changes > 0, "{words:?}");
+    }
+    drop(c);
+    host.same();
 }
 
 /// docs/security-replays.md has a line for each published escape, and each line names tests that there are.

@@ -113,7 +113,7 @@ fn children(pid: i32) -> Vec<i32> {
 
 /// The process that this `ctr exec` has made, once it is the user's program of this name.
 #[track_caller]
-fn child(live: i32, name: &str) -> i32 {
+pub fn child(live: i32, name: &str) -> i32 {
     until("the command to be executed", || {
         let is = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
         children(live).into_iter().find(is)
@@ -240,7 +240,7 @@ fn standard_input_only_with_i() {
 }
 
 /// All that a process's confinement is made of, as the host sees it.
-fn confinement(pid: i32) -> BTreeMap<String, String> {
+pub fn confinement(pid: i32) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut put = |key: &str, value: String| drop(all.insert(key.to_owned(), value));
     for entry in fs::read_dir(format!("/proc/{pid}/ns")).unwrap().flatten() {
@@ -289,7 +289,12 @@ fn confinement(pid: i32) -> BTreeMap<String, String> {
 }
 
 #[track_caller]
-fn same_confinement(theirs: &BTreeMap<String, String>, ours: &BTreeMap<String, String>, but: &[&str], what: &str) {
+pub fn same_confinement(
+    theirs: &BTreeMap<String, String>,
+    ours: &BTreeMap<String, String>,
+    but: &[&str],
+    what: &str,
+) {
     for (key, value) in theirs.iter().filter(|(key, _)| !but.contains(&key.as_str())) {
         assert_eq!(ours.get(key), Some(value), "{key} of {what}");
     }
@@ -300,7 +305,7 @@ fn same_confinement(theirs: &BTreeMap<String, String>, ours: &BTreeMap<String, S
 }
 
 /// Descriptors of a process and where they lead.
-fn descriptors(pid: i32) -> BTreeSet<i32> {
+pub fn descriptors(pid: i32) -> BTreeSet<i32> {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
         .flatten()
@@ -1018,13 +1023,13 @@ fn a_hundred_at_once() {
     host.same();
 }
 
-/// A resident attacker: `lurk` or `seize`.
-fn attacker(name: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/root").join(name).with_extension("c");
-    let binary = cache().join(name);
+/// The resident attacker.
+fn lurk() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/root/lurk.c");
+    let binary = cache().join("lurk");
     let made = |p: &Path| p.metadata().and_then(|m| m.modified()).ok();
     if made(&binary) < made(&source) {
-        let new = cache().join(name).with_extension("new");
+        let new = cache().join("lurk.new");
         within(Command::new("cc").args(["-static", "-O1", "-o"]).arg(&new).arg(source)).code(0);
         fs::rename(new, &binary).unwrap();
     }
@@ -1039,7 +1044,7 @@ fn our_own_file_cannot_be_written_by_whom_we_visit() {
     let place = Scratch::new("visit");
     let root = place.join("root");
     busybox_root(&root);
-    fs::copy(attacker("lurk"), root.join("bin/lurk")).unwrap();
+    fs::copy(lurk(), root.join("bin/lurk")).unwrap();
     for (name, line) in [("evil", "#!/proc/self/exe\n"), ("evil2", "#!/proc/self/exe events\n")] {
         fs::write(root.join("bin").join(name), line).unwrap();
         fs::set_permissions(root.join("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -1048,7 +1053,7 @@ fn our_own_file_cannot_be_written_by_whom_we_visit() {
     // A second image, whose shell is ctr: for health checks.
     let sick = place.join("sick");
     busybox_root(&sick);
-    fs::copy(attacker("lurk"), sick.join("bin/lurk")).unwrap();
+    fs::copy(lurk(), sick.join("bin/lurk")).unwrap();
     fs::remove_file(sick.join("bin/sh")).unwrap();
     fs::copy(root.join("bin/evil"), sick.join("bin/sh")).unwrap();
     let own = place.join("ctr");
@@ -1107,71 +1112,6 @@ fn our_own_file_cannot_be_written_by_whom_we_visit() {
             host.same_soon();
         }
     }
-    host.same();
-}
-
-/// Who may trace all that he sees, as root of the machine may, waits for those who come in: none of them has more than he has, or
-/// memory that is also ctr's.
-#[test]
-fn who_may_trace_gains_nothing_by_it() {
-    let host = start();
-    let place = Scratch::new("seize");
-    let root = place.join("root");
-    busybox_root(&root);
-    fs::copy(attacker("seize"), root.join("bin/seize")).unwrap();
-    let volume = place.join("volume");
-    fs::create_dir(&volume).unwrap();
-    let c = Resident("seize".into());
-    let share = format!("-v{}:/tmp", volume.display());
-    let run = ["run", "-d", "--name=seize", "--userns=host", "--cap-add=SYS_PTRACE", &share];
-    within(plain(run).arg(&root).arg("seize")).code(0);
-    // Often enough that it was there in time at least thrice.
-    for n in 0..1000 {
-        let words: &[&str] = if n % 2 == 0 { &["true"] } else { &["-u33", "-w/bin", "sh", "-c", "exit 0"] };
-        let (options, command) = words.split_at(words.iter().take_while(|word| word.starts_with('-')).count());
-        let status = plain(["exec"]).args(options).arg("seize").args(command).stderr(Stdio::null()).status().unwrap();
-        // Not by a signal: what dies of the attack is what the attacker could have killed anyhow.
-        assert!(status.code().is_some(), "ctr itself was hit: {status}");
-        if n >= 60 && volume.join("hit.3").exists() {
-            break;
-        }
-    }
-    // Those that are left alone behave as everywhere.
-    fs::write(volume.join("enough"), "").unwrap();
-    until("the attacker's end", || (c.ask("{{.State.Running}}") == "false").then_some(()));
-    let said = within(&mut plain(["logs", "seize"])).out;
-    assert!(said.ends_with("seen some hit some\n") && said.lines().count() == 2, "{said}");
-    within(&mut plain(["rm", "seize"])).code(0);
-    let c2 = Resident::idle("traced", &["--userns=host", "--cap-add=SYS_PTRACE"]);
-    assert_eq!(c2.exec(&["@", "sh", "-c", "echo $$; exit 7"]).code(7).err, "");
-    assert_eq!(c2.exec(&["@", "nothing-like-it"]).code(127).out, "");
-    assert_eq!(c2.exec(&["@", "/etc"]).code(126).out, "");
-    assert_eq!(
-        c2.exec(&["-u1234:5", "-e", "A=b", "@", "sh", "-c", "id -u; id -g; echo $A"]).code(0).out.lines().next(),
-        Some("1234")
-    );
-    let mut live = Live::start(&mut c2.command(&["-i", "@", "cat"]));
-    live.say("in\n");
-    assert_eq!(live.done().code(0).out, "in\n");
-    // It ends with its ctr.
-    let live = Live::start(&mut c2.command(&["@", "sleep", "12321"]));
-    let there = || c2.exec(&["@", "ps", "-o", "args"]).out.lines().any(|line| line == "sleep 12321");
-    until("the program", || there().then_some(()));
-    live.signal(libc::SIGKILL);
-    drop(live);
-    until("its end", || (!there()).then_some(()));
-    let done = within(ctr(["run", "-d", "--rm", "--name=new", "--userns=host", "--cap-add=SYS_PTRACE"]).args([
-        "--security-opt=no-new-privileges=false",
-        busybox(),
-        "sleep",
-        "1000",
-    ]));
-    drop(done.code(0));
-    let refused = within(&mut ctr(["exec", "new", "true"])).code(125);
-    assert!(refused.err.contains("SYS_PTRACE"), "{refused:#?}");
-    within(&mut plain(["rm", "-f", "new"]));
-    drop(c2);
-    host.same_soon();
     host.same();
 }
 

@@ -1,95 +1,114 @@
-/* A resident attacker with CAP_SYS_PTRACE over the machine's users: while others come into its container it looks for processes
- * that are not yet programs of its own root, says what they have that it has not (capabilities, descriptors), and writes zeroes
- * over their memory: if that is also somebody else's, he dies of it. Prints each kind of thing once.
- * Ends when /tmp/enough is there. Static; compiled by tests/root/exec.rs. */
+/* A resident that has SYS_PTRACE and waits for visitors: attaches to every process that is new in here, and says what it holds then
+ * that is more than its own: "POWER" (capabilities), "UNFILTERED", "DESCRIPTOR", "ENVIRONMENT" (CANARY=). Writes "SEIZED" over the
+ * environment of each that does not run this image's own program, for the test to see in whose memory it arrives.
+ * Ends when /dev/shm/enough is there. Static; compiled by tests/root/breakout.rs. */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-static char zeroes[256 << 10];
-static long seen, hit;
+static char text[65536];
+static ssize_t length;
 
-static unsigned long long powers(int pid) {
-    char path[64], line[256];
-    unsigned long long found = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", pid);
-    FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "CapPrm: %llx", &found) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return found;
+static const char *slurp(int pid, const char *name) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    length = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    text[length < 0 ? (length = 0) : length] = 0;
+    if (fd >= 0)
+        close(fd);
+    return text;
 }
 
-static void descriptors(int pid) {
-    char path[64], target[PATH_MAX];
+static unsigned long long status(int pid, const char *key, int base) {
+    const char *at = strstr(slurp(pid, "status"), key);
+    return at ? strtoull(at + strlen(key), 0, base) : 0;
+}
+
+/* It is stopped. Tells whether it is ctr. */
+static int look(int pid, const struct stat *own) {
+    char path[64], to[256];
+    struct stat exe;
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    if (stat(path, &exe) || (exe.st_dev == own->st_dev && exe.st_ino == own->st_ino))
+        return 0;
+    printf("held\n");
+    if (status(pid, "CapPrm:", 16) & ~status(getpid(), "CapPrm:", 16))
+        printf("POWER\n");
+    if (status(pid, "CapBnd:", 16) & ~status(getpid(), "CapBnd:", 16))
+        printf("POWER to come\n");
+    if (status(pid, "Seccomp:", 10) != status(getpid(), "Seccomp:", 10))
+        printf("UNFILTERED\n");
+    if (status(pid, "NoNewPrivs:", 10) != status(getpid(), "NoNewPrivs:", 10))
+        printf("NEW PRIVILEGES\n");
     snprintf(path, sizeof path, "/proc/%d/fd", pid);
     DIR *dir = opendir(path);
     for (struct dirent *e; dir && (e = readdir(dir));) {
-        ssize_t length = atoi(e->d_name) > 2 ? readlinkat(dirfd(dir), e->d_name, target, sizeof target - 1) : -1;
-        if (length > 0) {
-            target[length] = 0;
-            if (strncmp(target, "pipe:", 5))
-                printf("DESCRIPTOR %s\n", target);
-        }
+        snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, e->d_name);
+        ssize_t n = readlink(path, to, sizeof to - 1);
+        to[n < 0 ? 0 : n] = 0;
+        /* Who guards it, by a pipe that nobody writes to, takes the one place. */
+        if (atoi(e->d_name) > 2 && strncmp(to, "pipe:", 5))
+            printf("DESCRIPTOR %s %s\n", e->d_name, to);
     }
     if (dir)
         closedir(dir);
-}
-
-static void overwrite(int pid) {
-    char path[64], line[PATH_MAX + 128], flags[8];
-    unsigned long from, to;
-    snprintf(path, sizeof path, "/proc/%d/maps", pid);
-    FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file)) {
-        if (sscanf(line, "%lx-%lx %7s", &from, &to, flags) != 3 || flags[1] != 'w')
-            continue;
-        size_t length = to - from < sizeof zeroes ? to - from : sizeof zeroes;
-        struct iovec local = {zeroes, length}, remote = {(void *)(to - length), length};
-        hit += process_vm_writev(pid, &local, 1, &remote, 1, 0) > 0;
-    }
-    if (file)
-        fclose(file);
+    slurp(pid, "environ");
+    if (memmem(text, length, "CANARY=", 7))
+        printf("ENVIRONMENT\n");
+    const char *at = strrchr(slurp(pid, "stat"), ')');
+    /* The 50th word; what is behind the name is the third. */
+    for (int n = 2; at && n < 50; n++)
+        at = strchr(at + 1, ' ');
+    unsigned long env = at ? strtoul(at + 1, 0, 10) : 0;
+    struct iovec from = {"SEIZED", 6}, into = {(void *)env, 6};
+    if (process_vm_writev(pid, &from, 1, &into, 1, 0) == 6)
+        printf("written\n");
+    return 1;
 }
 
 int main(void) {
-    struct stat own, self, at;
-    char path[64];
+    static char known[4194304];
+    struct stat own;
+    long rounds = 0, met = 0, ctr = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     stat("/bin/busybox", &own);
-    stat("/proc/self/exe", &self);
-    unsigned long long mine = powers(getpid());
+    known[getpid()] = known[1] = 1;
     printf("up\n");
-    while (access("/tmp/enough", F_OK)) {
+    for (; access("/dev/shm/enough", F_OK); rounds++) {
         DIR *dir = opendir("/proc");
         for (struct dirent *e; dir && (e = readdir(dir));) {
             int pid = atoi(e->d_name);
-            if (pid <= 0 || pid == getpid())
+            if (pid <= 0 || known[pid])
                 continue;
-            snprintf(path, sizeof path, "/proc/%d/exe", pid);
-            if (stat(path, &at) || (at.st_dev == own.st_dev && at.st_ino == own.st_ino) ||
-                (at.st_dev == self.st_dev && at.st_ino == self.st_ino))
+            known[pid] = 1;
+            /* Not PTRACE_ATTACH: its SIGSTOP may come later, and stop for good whom we have let go. */
+            if (ptrace(PTRACE_SEIZE, pid, 0, 0)) {
+                if (errno != ESRCH)
+                    printf("refused %s\n", strerrorname_np(errno));
                 continue;
-            seen++;
-            if (powers(pid) & ~mine)
-                printf("POWERS %llx\n", powers(pid) & ~mine);
-            descriptors(pid);
-            overwrite(pid);
-            snprintf(path, sizeof path, "/tmp/hit.%ld", hit > 3 ? 3 : hit);
-            close(open(path, O_CREAT | O_WRONLY, 0600));
+            }
+            met++;
+            int state;
+            ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+            if (waitpid(pid, &state, __WALL) == pid && WIFSTOPPED(state)) {
+                ctr += look(pid, &own);
+                ptrace(PTRACE_DETACH, pid, 0, 0);
+            }
         }
         if (dir)
             closedir(dir);
     }
-    printf("seen %s hit %s\n", seen ? "some" : "none", hit ? "some" : "none");
+    printf("end: %s rounds, met %s, ctr %ld of %ld\n", rounds > 100 ? "many" : "few", met ? "some" : "none", ctr, met);
     return 0;
 }
