@@ -814,3 +814,21 @@ fn strangers_among_the_leases() {
     fs::remove_file(ids).unwrap();
     host.same_soon();
 }
+
+/// A copy of a container at rest has the id of one that runs by now, but not its range of ids.
+#[test]
+fn a_copy_at_rest_takes_no_range_away() {
+    let host = start();
+    let leases = || fs::read_dir("/run/ctr/ids").into_iter().flatten().count();
+    c(&["create", "--name=k", "--userns=required", busybox(), "sleep", "1000"]).code(0);
+    within(Command::new("cp").arg("-a").args([path("k"), path("copy")])).code(0);
+    c(&["start", "k"]).code(0);
+    assert_eq!(leases(), 1);
+    c(&["ps", "-a"]).code(0);
+    assert_eq!(leases(), 1, "ps");
+    c(&["rm", "-f", "copy"]).code(0);
+    assert_eq!(leases(), 1, "rm -f of the copy");
+    c(&["rm", "-f", "k"]).code(0);
+    assert_eq!(leases(), 0);
+    host.same_soon();
+}
