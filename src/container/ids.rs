@@ -126,17 +126,33 @@ impl Lease {
     }
 }
 
+/// The links that say that a container has a range: the one of its record, and the one that it was about to write down.
+fn leases_of(record: &Record) -> impl Iterator<Item = CString> {
+    let first = || record.get("uids")?.split(':').nth(1)?.parse().ok();
+    let wish = IdMap::wish(record.id());
+    let recorded = first().and_then(IdMap::number).filter(|number| *number != wish);
+    recorded
+        .into_iter()
+        .chain([wish])
+        .map(link)
+        .filter(|link| !record.id().is_empty() && owner(link).as_deref() == Some(record.id()))
+}
+
+/// Whether the range that a container with this id usually gets is said to be its own.
+pub fn has_usual(id: &str) -> bool {
+    owner(&link(IdMap::wish(id))).as_deref() == Some(id)
+}
+
+/// Whether one of the ranges is said to be this container's.
+pub fn has_any(record: &Record) -> bool {
+    leases_of(record).next().is_some()
+}
+
 /// Gives back what a container had that nobody looks after any more, and whose directory we have locked.
 pub fn forget(record: &Record) {
-    let first = || record.get("uids")?.split(':').nth(1)?.parse().ok();
-    let number = first().and_then(IdMap::number);
     let Some(_lock) = locked() else { return };
-    // What it has, or what it was about to write down that it has.
-    for number in number.into_iter().chain([IdMap::wish(record.id())]) {
-        let link = link(number);
-        if !record.id().is_empty() && owner(&link).as_deref() == Some(record.id()) {
-            let _ = sys::unlink(sys::CWD, &link, false);
-        }
+    for link in leases_of(record) {
+        let _ = sys::unlink(sys::CWD, &link, false);
     }
 }
 

@@ -1019,7 +1019,9 @@ impl Tree {
             group.kill();
             let _ = group.thaw();
         }
-        if unfinished || guarded {
+        // One at rest has a range if its supervisor was killed before it could write that it starts. A copy of one that runs does not.
+        let at_rest = || super::ids::has_any(&record) && !self.is_copy(record.id(), dir.as_fd());
+        if unfinished || guarded || at_rest() {
             super::ids::forget(&record);
         }
         if guarded || (record.get("--rm").is_some() && record.get("state") != Some("created")) {
@@ -1228,6 +1230,10 @@ fn is_at_rest(dir: BorrowedFd) -> bool {
         && length < 8192
         && (has(b"state created") || has(b"state exited") && !has(b"--rm"))
         && !has(b"guarded yes")
+        && !text
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| std::str::from_utf8(line.strip_prefix(b"id ")?).ok())
+            .is_some_and(super::ids::has_usual)
 }
 
 /// Removes the files that we make in a new container's directory, and no others: it may be a directory that only looks like

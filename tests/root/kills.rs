@@ -9,6 +9,32 @@ use std::process::{Command, Stdio};
 use crate::support::{Host, Scratch, busybox, busybox_root, ctr, ctr_fault_path, ctr_path, within};
 use crate::tracer::{Hit, Shot, Traced, settings, terminal, trace};
 
+/// Limits and a boundary of which none may be missing once the program runs.
+pub const HELD: [&str; 5] =
+    ["--userns=required", "-m64m", "--cpus=1", "--pids-limit=100", "--device=/dev/null:/dev/mine:r"];
+
+/// A profile of the test's own.
+pub const PROFILE: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["getcpu"], "action": "SCMP_ACT_ERRNO"}]}"#;
+
+/// Says "done" if what holds it back is there, and "weak" and what is missing otherwise. Nothing but what the shell can do itself.
+const ASK: &str = r#"
+    wrong=
+    read inside outside count </proc/self/uid_map
+    [ "$outside" -ge 100000 ] || wrong="$wrong ids:$outside"
+    while read -r key value; do
+        case "$key" in Seccomp:) [ "$value" = 2 ] || wrong="$wrong seccomp:$value";; esac
+    done </proc/self/status
+    if [ "$1" = held ]; then
+        cd /sys/fs/cgroup
+        for file in memory.max memory/memory.limit_in_bytes; do [ ! -e $file ] || read memory <$file; done
+        for file in pids.max pids/pids.max; do [ ! -e $file ] || read pids <$file; done
+        for file in cpu.max cpu/cpu.cfs_quota_us cpu,cpuacct/cpu.cfs_quota_us; do [ ! -e $file ] || read cpu rest <$file; done
+        [ "$memory $pids $cpu" = "67108864 100 100000" ] || wrong="$wrong limits:$memory,$pids,$cpu"
+        [ -c /dev/mine ] || wrong="$wrong device"
+    fi
+    [ -z "$wrong" ] && echo done || echo "weak:$wrong""#;
+
 /// One way of running a container, with what it needs.
 pub struct Way {
     pub name: &'static str,
@@ -62,9 +88,18 @@ impl Way {
         alone.user = Some(12345);
         std::os::unix::fs::chown(alone.place.path(), Some(12345), Some(12345)).unwrap();
         all.push(alone);
+        // What root gets by default, and all that holds a container back at once.
+        all.push(Way::new("auto", &["--userns=auto"]));
+        all.push(Way::new("by hand", &["--uidmap=0:100000:65536"]));
+        let mut held = Way::new("held", &HELD);
+        let profile = held.place.join("seccomp.json");
+        fs::write(&profile, PROFILE).unwrap();
+        held.options.push(format!("--security-opt=seccomp={}", profile.display()));
+        all.push(held);
         // Where there may be none, a step of a user namespace that fails is no failure.
         for way in &mut all {
-            if way.user.is_none() && !way.options.iter().any(|option| option.starts_with("--userns")) {
+            let decided = |option: &String| option.starts_with("--userns") || option.starts_with("--uidmap");
+            if way.user.is_none() && !way.options.iter().any(decided) {
                 way.options.push("--userns=host".into());
             }
         }
@@ -72,6 +107,14 @@ impl Way {
             all.retain(|way| way.name == name);
         }
         all
+    }
+
+    /// A program that says "done", and before that looks whether it is held back as it should be.
+    pub fn words(&self) -> Vec<&'static str> {
+        match self.name {
+            "auto" | "by hand" | "held" => vec!["sh", "-c", ASK, "sh", self.name],
+            _ => vec!["echo", "done"],
+        }
     }
 
     /// The command, with its standard input. The terminal is for the caller to hold.
@@ -104,6 +147,8 @@ impl Way {
         host.same_still();
         let left: Vec<_> = fs::read_dir(self.place.join("ctr/containers")).into_iter().flatten().flatten().collect();
         assert!(left.is_empty(), "{} after {what}: {left:?}", self.name);
+        let leased: Vec<_> = fs::read_dir("/run/ctr/ids").into_iter().flatten().flatten().collect();
+        assert!(leased.is_empty(), "{} after {what}: ranges of ids {leased:?}", self.name);
     }
 
     /// Runs it to its end; nothing may hang, and a terminal must be as it was.
@@ -152,6 +197,7 @@ pub fn sample<T: Clone>(all: &[T], most: usize) -> Vec<T> {
 /// Takes stock of a host without what a test before us may have left.
 pub fn start() -> Host {
     within(&mut ctr(["run", busybox(), "true"])).code(0);
+    let _ = fs::remove_dir_all("/run/ctr/ids");
     Host::before()
 }
 

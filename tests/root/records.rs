@@ -753,3 +753,82 @@ fn a_process_that_only_has_the_number_is_never_signalled() {
     drop(stranger);
     host.same_soon();
 }
+
+/// Strangers' things where ranges of ids are leased: none is opened, followed or removed, nothing waits for one, and the range is
+/// somebody else's.
+#[test]
+fn strangers_among_the_leases() {
+    let host = start();
+    let ids = Path::new("/run/ctr/ids");
+    let place = Scratch::new("leases");
+    let foreign = place.join("foreign");
+    fs::write(&foreign, "keep me").unwrap();
+    let _ = fs::remove_dir_all(ids);
+    fs::create_dir(ids).unwrap();
+    fs::write(ids.join("not a number"), "").unwrap();
+    fs::write(ids.join("99999999999999999999"), "").unwrap();
+    symlink(&foreign, ids.join("-1")).unwrap();
+    let huge = fs::File::create(ids.join("0")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+    fs::create_dir_all(ids.join("1/below")).unwrap();
+    within(Command::new("mkfifo").arg(ids.join("2"))).code(0);
+    // All but the last one, so that each kind is met on the way there.
+    for number in 3..16_383 {
+        let path = ids.join(number.to_string());
+        match number % 3 {
+            0 => fs::hard_link(ids.join("2"), path).unwrap(),
+            1 => fs::hard_link(ids.join("0"), path).unwrap(),
+            _ => fs::hard_link(ids.join("not a number"), path).unwrap(),
+        }
+    }
+    let names =
+        || fs::read_dir(ids).unwrap().flatten().map(|e| e.file_name()).collect::<std::collections::BTreeSet<_>>();
+    let before = names();
+    let own = ["run", "--rm", "--userns=required", busybox(), "cat", "/proc/self/uid_map"];
+    let done = c(&own).code(0);
+    let first: u32 = done.out.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_eq!((first, done.err.as_str()), ((1 << 30) + 16_383 * 65_536, ""));
+    assert_eq!(names(), before);
+    fs::write(ids.join("16383"), "").unwrap();
+    let done = refused(&own);
+    assert!(done.err.contains("16384") && done.err.contains("/run/ctr/ids"), "{done:#?}");
+    c(&["ps", "-a"]).code(0);
+    assert_eq!(names().len(), before.len() + 1);
+    fs::remove_dir_all(ids).unwrap();
+
+    // The folder itself.
+    fs::write(ids, "").unwrap();
+    assert!(refused(&own).err.contains("/run/ctr/ids"));
+    fs::remove_file(ids).unwrap();
+    within(Command::new("mkfifo").arg(ids)).code(0);
+    assert!(refused(&own).err.contains("/run/ctr/ids"));
+    c(&["ps", "-a"]).code(0);
+    fs::remove_file(ids).unwrap();
+    symlink(place.path(), ids).unwrap();
+    symlink("0".repeat(64), place.join("5")).unwrap();
+    let _ = c(&own);
+    assert!(c(&["ps", "-a"]).code(0).err.is_empty());
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "keep me");
+    assert!(fs::symlink_metadata(place.join("5")).is_ok());
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    fs::remove_file(ids).unwrap();
+    host.same_soon();
+}
+
+/// A copy of a container at rest has the id of one that runs by now, but not its range of ids.
+#[test]
+fn a_copy_at_rest_takes_no_range_away() {
+    let host = start();
+    let leases = || fs::read_dir("/run/ctr/ids").into_iter().flatten().count();
+    c(&["create", "--name=k", "--userns=required", busybox(), "sleep", "1000"]).code(0);
+    within(Command::new("cp").arg("-a").args([path("k"), path("copy")])).code(0);
+    c(&["start", "k"]).code(0);
+    assert_eq!(leases(), 1);
+    c(&["ps", "-a"]).code(0);
+    assert_eq!(leases(), 1, "ps");
+    c(&["rm", "-f", "copy"]).code(0);
+    assert_eq!(leases(), 1, "rm -f of the copy");
+    c(&["rm", "-f", "k"]).code(0);
+    assert_eq!(leases(), 0);
+    host.same_soon();
+}

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::faults::errors;
-use crate::kills::sample;
+use crate::kills::{HELD, PROFILE, sample};
 use crate::support::{Done, Host, Live, busybox, ctr_path, others, plain, until, within};
 use crate::tracer::{Hit, Shot, Traced, follow, trace};
 
@@ -93,6 +93,18 @@ fn in_groups(id: &str) -> Vec<i32> {
         found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| lives(*pid)));
     }
     found
+}
+
+/// Whose the ranges of ids are that are leased.
+fn leases() -> Vec<String> {
+    let links = fs::read_dir("/run/ctr/ids").into_iter().flatten().flatten();
+    links.map(|entry| fs::read_link(entry.path()).unwrap().display().to_string()).collect()
+}
+
+/// Whether a container has ids out of the ranges that are leased, which begin at 2^30.
+fn has_range(seen: &Seen) -> bool {
+    let map = fs::read_to_string(format!("/proc/{}/uid_map", seen.pid.unwrap_or_default())).unwrap_or_default();
+    map.split_whitespace().nth(1).is_some_and(|first| first.parse::<u32>().is_ok_and(|first| first >= 1 << 30))
 }
 
 /// What of `ctr ps -a` is not so, if anything.
@@ -215,7 +227,11 @@ enum Before {
     Nothing,
     Created,
     Running,
+    Paused,
     Exited,
+    /// With limits and a boundary of its own.
+    HeldCreated,
+    HeldRunning,
 }
 
 impl Verb {
@@ -223,7 +239,7 @@ impl Verb {
         let words = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
         let run = |first: &[&str], program: &[&str]| words(&[first, &["--name=k", busybox()], program].concat());
         let verb = |name, words, before, processes, after| Verb { name, words, before, processes, after };
-        use Before::{Created, Exited, Nothing, Running};
+        use Before::{Created, Exited, HeldCreated, HeldRunning, Nothing, Paused, Running};
         let mut all = vec![
             verb("run -d", run(&["run", "-d"], &LASTING), Nothing, 2, &["", "k created", "k running", "k exited"]),
             // Its container ends with it: it was not said to go on.
@@ -243,11 +259,46 @@ impl Verb {
             verb("rename", words(&["rename", "k", "l"]), Running, 2, &["k running", "l running"]),
             verb("restart", words(&["restart", "-t0", "k"]), Running, 3, &["k running", "k exited"]),
             verb("pause", words(&["pause", "k"]), Running, 2, &["k running", "k paused"]),
+            verb("unpause", words(&["unpause", "k"]), Paused, 2, &["k running", "k paused"]),
+            verb("held", run(&["run", "-d"], &LASTING), Nothing, 2, &["", "k created", "k running", "k exited"]),
+            verb("held start", words(&["start", "k"]), HeldCreated, 2, &["k created", "k running", "k exited"]),
+            verb(
+                "by hand",
+                run(&["run", "-d", "--uidmap=0:100000:65536"], &LASTING),
+                Nothing,
+                2,
+                &["", "k created", "k running", "k exited"],
+            ),
+            verb(
+                "update",
+                words(&["update", "-m80m", "--pids-limit=90", "--cpus=0.5", "k"]),
+                HeldRunning,
+                2,
+                &["k running"],
+            ),
+            verb("stats", words(&["stats", "--no-stream", "k"]), HeldRunning, 1, &["k running"]),
+            verb("audit", words(&["audit", "k"]), HeldRunning, 1, &["k running"]),
+            verb("held exec", words(&["exec", "k", "echo", "done"]), HeldRunning, 2, &["k running"]),
+            verb("held rm -f", words(&["rm", "-f", "k"]), HeldRunning, 2, &["", "k running", "k exited"]),
         ];
-        if let Ok(name) = std::env::var("CTR_TEST_VERB") {
-            all.retain(|verb| verb.name == name);
+        let held = all.iter_mut().find(|verb| verb.name == "held").unwrap();
+        held.words.splice(2..2, Verb::held());
+        if let Ok(names) = std::env::var("CTR_TEST_VERB") {
+            all.retain(|verb| names.split(',').any(|name| verb.name == name));
         }
         all
+    }
+
+    /// Options of which none may be missing once it runs.
+    fn held() -> Vec<String> {
+        let profile = "/run/ctr-test-seccomp.json";
+        fs::write(profile, PROFILE).unwrap();
+        HELD.iter().map(|&w| w.to_owned()).chain([format!("--security-opt=seccomp={profile}")]).collect()
+    }
+
+    /// Whether its container is one of those.
+    fn is_held(&self) -> bool {
+        self.name == "held" || matches!(self.before, Before::HeldCreated | Before::HeldRunning)
     }
 
     /// Makes what must be there, and runs the verb, as a tracee of ours.
@@ -269,6 +320,22 @@ impl Verb {
                 make(&["run", "-d"], &LASTING);
                 ready("k");
                 others.push(recorded("k", "supervisor").unwrap().parse().unwrap());
+            }
+            Before::Paused => {
+                make(&["run", "-d"], &LASTING);
+                ready("k");
+                c(&["pause", "k"]).code(0);
+                others.push(recorded("k", "supervisor").unwrap().parse().unwrap());
+            }
+            Before::HeldCreated | Before::HeldRunning => {
+                let held = Verb::held();
+                let held: Vec<_> = held.iter().map(String::as_str).collect();
+                c(&[&["create", "--name=k"], &held[..], &[busybox()], &LASTING].concat()).code(0);
+                if self.before == Before::HeldRunning {
+                    c(&["start", "k"]).code(0);
+                    ready("k");
+                    others.push(recorded("k", "supervisor").unwrap().parse().unwrap());
+                }
             }
         }
         let mut command = plain(&self.words);
@@ -308,7 +375,21 @@ impl Verb {
         let all = truth(what);
         let states: Vec<_> = all.iter().map(|seen| format!("{} {}", seen.name, seen.state)).collect();
         assert!(self.after.contains(&states.join(", ").as_str()), "{what}: {err}{all:#?}");
+        let runs = all.iter().find(|seen| seen.state == "running");
+        // What was asked for is what the kernel says, or it would not run.
+        if let Some(seen) = runs.filter(|_| self.is_held()) {
+            let audit = c(&["audit", &seen.name]);
+            // An update that was killed half-way has changed some, and its record says what was before: that is told.
+            let half = self.name == "update" && what.contains("Kill") && audit.code == 1;
+            assert!(audit.code == 0 || half, "{what}: {err}{audit:#?}");
+        }
+        // Who runs has a range of ids of its own, and nobody else has one.
+        let leases = leases();
+        let own = all.iter().filter(|seen| matches!(seen.state.as_str(), "running" | "paused") && has_range(seen));
+        let own: Vec<_> = own.map(|seen| seen.id.as_str()).collect();
+        assert_eq!(leases, own, "{what}: ranges of ids: {err}{all:#?}");
         life_goes_on(what, &all);
+        assert_eq!(self::leases(), Vec::<String>::new(), "{what}: ranges of ids are left");
     }
 }
 
@@ -333,12 +414,18 @@ fn clear() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+    let _ = fs::remove_dir_all("/run/ctr/ids");
+    let journal =
+        ["events", "events.1"].map(|name| fs::read_to_string(format!("/run/ctr/{name}")).unwrap_or_default());
+    let journal = journal.concat();
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
         let ours = hierarchy.path().join("ctr");
         for entry in fs::read_dir(&ours).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(entry.path());
+            // Those of a test in other namespaces may be about to be used.
+            if journal.contains(&*entry.file_name().to_string_lossy()) {
+                let _ = fs::remove_dir(entry.path());
+            }
         }
-        let _ = fs::remove_dir(ours);
     }
 }
 
@@ -678,4 +765,56 @@ fn life_after_life() {
         .sum();
     println!("the journal has {journal} bytes");
     assert!(journal <= 3 << 20, "{journal}");
+}
+
+/// So many with ids of their own (200 with CTR_TEST_ALL), half of them killed with all that looks after them: two that live never have
+/// the same range, and what dead ones had is given back.
+#[test]
+fn ranges_of_ids_among_many() {
+    let most = if std::env::var_os("CTR_TEST_ALL").is_some() { 200 } else { 32 };
+    let host = start();
+    let sleeper = |name: &str| {
+        c(&["run", "-d", "--userns=required", "--name", name, busybox(), "sleep", "100000"]).code(0);
+    };
+    let ranges = |all: &[Seen]| -> BTreeMap<String, String> {
+        let range = |seen: &Seen| {
+            assert!(has_range(seen), "{seen:?}");
+            let map = fs::read_to_string(format!("/proc/{}/uid_map", seen.pid.unwrap())).unwrap();
+            (map.split_whitespace().nth(1).unwrap().to_owned(), seen.name.clone())
+        };
+        let ranges: BTreeMap<_, _> = all.iter().map(range).collect();
+        assert_eq!(ranges.len(), all.len(), "some have the same: {ranges:?}");
+        let mut ids: Vec<_> = all.iter().map(|seen| seen.id.clone()).collect();
+        let mut leases = leases();
+        ids.sort();
+        leases.sort();
+        assert_eq!(leases, ids);
+        ranges
+    };
+    let names = |letter: char, most: usize| (0..most).map(|n| format!("{letter}{n}")).collect::<Vec<_>>();
+    let took = sixteen_at_a_time(&names('a', most), sleeper);
+    println!("{most} containers with ids of their own: {took:.2?}");
+    let all = truth("all run");
+    let before = ranges(&all);
+    let (dead, alive) = all.split_at(most / 2);
+    for seen in dead {
+        for pid in [seen.recorded("supervisor").unwrap().parse().unwrap(), seen.pid.unwrap()] {
+            crate::support::signal(pid, libc::SIGKILL);
+        }
+    }
+    // While what they had is given back, others come.
+    sixteen_at_a_time(&names('b', most / 2), sleeper);
+    let now = truth("half of them were killed");
+    let (running, ended): (Vec<_>, Vec<_>) = now.into_iter().partition(|seen| seen.state == "running");
+    assert_eq!((running.len(), ended.len()), (most / 2 * 2, most / 2));
+    let after = ranges(&running);
+    for seen in alive {
+        let range =
+            |of: &BTreeMap<String, String>| of.iter().find(|(_, name)| **name == seen.name).unwrap().0.clone();
+        assert_eq!(range(&before), range(&after), "{seen:?}");
+    }
+    let all: Vec<_> = running.iter().chain(&ended).map(|seen| seen.name.as_str()).collect();
+    within_a_minute(&[&["rm", "-f"], &all[..]].concat());
+    assert_eq!(leases(), Vec::<String>::new());
+    host.same_soon();
 }
