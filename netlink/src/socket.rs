@@ -205,7 +205,7 @@ pub fn errno(error: &io::Error) -> Option<i32> {
 /// anything else is EINVAL before the kernel is asked. The kernel's sentence is not read: it would have to be kept
 /// somewhere. The wait cannot hang: the kernel has answered before `sendto` returns.
 pub fn transact(message: &[u8]) -> io::Result<()> {
-    if !wire::wants_ack(message) {
+    if wire::wants_ack(message).is_none() {
         return Err(io::Error::from_raw_os_error(EINVAL));
     }
     let fd = ManuallyDrop::new(sys::socket(NETLINK_ROUTE)?);
@@ -213,7 +213,7 @@ pub fn transact(message: &[u8]) -> io::Result<()> {
     let mut buffer = [0; 64];
     let (length, _) = sys::receive(fd.as_fd(), &mut buffer, MSG_DONTWAIT)?;
     // A refusal carries our message back and may not fit; its beginning is all we want.
-    wire::acknowledged(buffer.get(..length).unwrap_or(&buffer))
+    wire::acknowledged(buffer.get(..length).unwrap_or(&buffer)).1
 }
 
 #[cfg(test)]
