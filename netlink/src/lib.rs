@@ -38,5 +38,5 @@ mod sys;
 pub mod wire;
 
 pub use libc::{NETLINK_NETFILTER, NETLINK_ROUTE};
-pub use socket::{Socket, errno, transact};
+pub use socket::{Refusal, Socket, errno, refusal, transact, transact_all};
 pub use wire::Message;

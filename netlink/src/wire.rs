@@ -411,6 +411,17 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// The length of the struct that stands before the attributes in a message of this kind.
+pub(crate) fn fixed_length(protocol: c_int, kind: u16) -> Option<usize> {
+    match (protocol, kind) {
+        (libc::NETLINK_ROUTE, libc::RTM_NEWLINK..=libc::RTM_SETLINK) => Some(16), // ifinfomsg
+        (libc::NETLINK_ROUTE, libc::RTM_NEWADDR..=libc::RTM_GETADDR) => Some(8),  // ifaddrmsg
+        (libc::NETLINK_ROUTE, libc::RTM_NEWROUTE..=libc::RTM_GETRULE) => Some(12), // rtmsg, ndmsg, fib_rule_hdr
+        (libc::NETLINK_NETFILTER, _) => Some(4),                                  // nfgenmsg
+        _ => None,
+    }
+}
+
 /// Which attribute of `message` begins at `offset`: its kind, and before it the kinds of the nests that it is in. Empty
 /// where none does. `fixed` is the length of the struct between the header and the attributes.
 pub(crate) fn path_to(message: &[u8], fixed: usize, offset: usize) -> Vec<u16> {
