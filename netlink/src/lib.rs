@@ -31,8 +31,12 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+pub mod addr;
 pub mod link;
+pub mod neigh;
 pub mod nft;
+pub mod route;
+pub mod rule;
 pub mod socket;
 mod sys;
 pub mod wire;
@@ -40,3 +44,8 @@ pub mod wire;
 pub use libc::{NETLINK_NETFILTER, NETLINK_ROUTE};
 pub use socket::{Refusal, Socket, errno, refusal, transact, transact_all};
 pub use wire::Message;
+
+/// The address family's number, as a message's struct wants it.
+fn family(address: std::net::IpAddr) -> u8 {
+    (if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET }) as u8
+}
