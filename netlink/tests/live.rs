@@ -7,10 +7,19 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 
-use libc::{EEXIST, EINVAL, ENODEV, EOPNOTSUPP, EPERM, IFF_LOOPBACK, IFF_UP, NLM_F_ACK, NLMSG_NOOP};
-use netlink::{Message, NETLINK_NETFILTER, NETLINK_ROUTE, Socket, errno, link, nft, transact};
+use libc::{EEXIST, EINVAL, ENODEV, EOPNOTSUPP, EPERM, IFF_LOOPBACK, IFF_UP, NLM_F_ACK, NLMSG_NOOP, RTM_NEWADDR};
+use netlink::addr::{self, Address};
+use netlink::link::{Bridge, Ipv4Conf, Ipv6Conf, Kind, Netns, Port, Settings};
+use netlink::neigh::{self, Neighbour};
+use netlink::route::{self, Packet, Route};
+use netlink::{
+    Message, NETLINK_NETFILTER, NETLINK_ROUTE, Socket, errno, link, nft, refusal, rule, transact, transact_all, wire,
+};
 
 thread_local!(static ALLOCATIONS: Cell<u32> = const { Cell::new(0) });
 
@@ -111,7 +120,7 @@ fn named(name: &str, kind: Option<&str>) -> (String, Option<String>) {
 }
 
 /// What the kernel said, as a number and as text.
-fn refusal(result: io::Result<()>) -> (Option<i32>, String) {
+fn said(result: io::Result<()>) -> (Option<i32>, String) {
     let error = result.unwrap_err();
     (errno(&error), error.to_string())
 }
@@ -126,10 +135,10 @@ fn links_come_and_go() {
     assert_eq!(names(&mut socket), [&there[..], &[named("lo", None)]].concat());
 
     // Refusals, the kernel's words among them where it has any.
-    assert_eq!(refusal(socket.request(link::add_bridge("ctr0"))).0, Some(EEXIST));
-    assert_eq!(refusal(socket.request(link::add_veth("new", "eth0"))).0, Some(EEXIST));
-    assert_eq!(refusal(socket.request(link::delete("new"))).0, Some(ENODEV));
-    let (number, words) = refusal(socket.request(link::add_bridge("sixteen-bytes-xx")));
+    assert_eq!(said(socket.request(link::add_bridge("ctr0"))).0, Some(EEXIST));
+    assert_eq!(said(socket.request(link::add_veth("new", "eth0"))).0, Some(EEXIST));
+    assert_eq!(said(socket.request(link::delete("new"))).0, Some(ENODEV));
+    let (number, words) = said(socket.request(link::add_bridge("sixteen-bytes-xx")));
     assert_eq!(number, Some(libc::ERANGE), "{words}");
     assert!(words.contains("; the kernel says: "), "{words}");
 
@@ -205,4 +214,180 @@ fn a_long_list_comes_whole() {
 fn the_generation_is_answered_to_root() {
     let mut socket = Socket::open(NETLINK_NETFILTER).unwrap();
     assert_eq!(nft::generation(&mut socket).unwrap(), nft::generation(&mut socket).unwrap());
+}
+
+/// A second network namespace, as a descriptor and as a socket that speaks to it. It is a thread's, which is gone by then.
+fn elsewhere() -> (File, Socket) {
+    let thread = std::thread::spawn(|| {
+        // SAFETY: no memory is passed; the namespace is this thread's alone.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+        (File::open("/proc/thread-self/ns/net").unwrap(), Socket::open(NETLINK_ROUTE).unwrap())
+    });
+    thread.join().unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Two namespaces, a bridge in one, a veth between them, addresses, routes, neighbours: made, read, and taken down.
+#[test]
+#[ignore = "needs a network namespace of its own: unshare -rn"]
+fn a_network_is_made_read_and_taken_down() {
+    let mut here = fresh();
+    let (namespace, mut there) = elsewhere();
+    let nothing = Settings::default();
+
+    // A bridge in one message, and its addresses in another send.
+    let options = Bridge { forward_delay: Some(0), ageing_time: Some(12_000), ..Bridge::default() };
+    let mac = Some([2, 0x42, 0, 0, 0, 1]);
+    let settings = Settings { name: Some("net0"), mtu: Some(1400), address: mac, up: Some(true), ..nothing };
+    here.request(link::add(Kind::Bridge(options), &settings)).unwrap();
+    let bridge = link::get(&mut here, "net0").unwrap();
+    assert_eq!((bridge.kind.as_deref(), bridge.mtu, bridge.address), (Some("bridge"), 1400, mac));
+    assert!(bridge.is_up() && bridge.index > 1);
+    let read = bridge.bridge.unwrap();
+    assert_eq!((read.forward_delay, read.ageing_time, read.stp), (Some(0), Some(12_000), Some(false)));
+    assert_eq!(link::get_index(&mut here, bridge.index).unwrap().name, "net0");
+    assert_eq!(errno(&link::get(&mut here, "none").unwrap_err()), Some(ENODEV));
+    let fourth = Address::new(bridge.index, ip("10.77.0.1"), 24);
+    let sixth = Address { flags: addr::IFA_F_NODAD, ..Address::new(bridge.index, ip("fd77::1"), 64) };
+    here.requests([addr::add(&fourth), addr::add(&sixth)]).unwrap();
+
+    // A veth: master and up in the message that makes it, the peer born elsewhere.
+    let peer_mac = Some([2, 0x42, 0, 0, 0, 2]);
+    let inside = Some(Netns::Fd(namespace.as_fd()));
+    let peer = Settings { name: Some("eth0"), mtu: Some(1400), address: peer_mac, netns: inside, ..nothing };
+    let settings =
+        Settings { name: Some("web"), mtu: Some(1400), master: Some(bridge.index), up: Some(true), ..nothing };
+    here.request(link::add(Kind::Veth(peer), &settings)).unwrap();
+    // A peer cannot be born up.
+    let early = Settings { name: Some("eth1"), up: Some(true), ..peer };
+    let error = here.request(link::add(Kind::Veth(early), &Settings { name: Some("web1"), ..settings })).unwrap_err();
+    assert_eq!(errno(&error), Some(libc::ENOTCONN), "{error}");
+    let eth0 = link::get(&mut there, "eth0").unwrap();
+    assert_eq!((eth0.mtu, eth0.address, eth0.is_up()), (1400, peer_mac, false));
+    let web = link::get(&mut here, "web").unwrap();
+    assert_eq!((web.master, web.peer, web.is_up(), web.carrier), (Some(bridge.index), Some(eth0.index), true, false));
+    assert!(web.peer_netns.is_some());
+
+    // All that the other end needs in one send. Of two that fail the first is named.
+    let lo = link::set_up(1);
+    let up = link::set_up(eth0.index);
+    let own = Address::new(eth0.index, ip("10.77.0.2"), 24);
+    let own6 = Address { flags: addr::IFA_F_NODAD, ..Address::new(eth0.index, ip("fd77::2"), 64) };
+    let way = Route { mtu: Some(1300), source: Some(own.address), ..Route::by(fourth.address) };
+    let way6 = Route::by(sixth.address);
+    there.requests([lo, up, addr::add(&own), addr::add(&own6), route::add(&way), route::add(&way6)]).unwrap();
+    let lost = Route { to: Some((ip("10.99.0.0"), 16)), ..Route::by(ip("10.98.0.1")) };
+    let error = there.requests([link::set_up(1), addr::add(&own), route::add(&lost)]).unwrap_err();
+    let told = refusal(&error).unwrap();
+    assert_eq!((told.errno, told.message, &told.failed[..]), (EEXIST, 1, &[2][..]), "{error}");
+    let error = there.request(route::add(&lost)).unwrap_err();
+    assert_eq!(errno(&error), Some(libc::ENETUNREACH));
+    assert!(error.to_string().ends_with("; the kernel says: Nexthop has invalid gateway"), "{error}");
+    // The kernel points at the name that is too long.
+    let error = here.request(link::add_bridge("sixteen-bytes-xx")).unwrap_err();
+    assert_eq!(refusal(&error).unwrap().attribute, [libc::IFLA_IFNAME], "{error}");
+
+    // What is there now.
+    assert!(link::get(&mut here, "web").unwrap().carrier);
+    let all = addr::list(&mut there).unwrap();
+    let mine: Vec<_> = all.iter().filter(|found| found.index == eth0.index && found.scope == 0).collect();
+    assert_eq!(mine.len(), 2, "{all:?}");
+    assert!(mine.iter().any(|found| found.address == own.address && found.prefix == 24 && found.broadcast.is_none()));
+    assert!(mine.iter().any(|found| found.address == own6.address && found.flags & addr::IFA_F_TENTATIVE == 0));
+    assert!(all.iter().any(|found| found.address == ip("127.0.0.1")), "{all:?}");
+    let few = addr::list_of(&mut there, eth0.index).unwrap();
+    assert!(few.iter().all(|found| found.index == eth0.index) && few.len() < all.len());
+    let routes = route::list(&mut there).unwrap();
+    let found = routes.iter().find(|route| route.to.is_none() && !route.v6).unwrap();
+    assert_eq!((found.gateway, found.link, found.mtu), (way.gateway, Some(eth0.index), Some(1300)));
+    assert_eq!((found.table, found.source), (route::RT_TABLE_MAIN, Some(own.address)));
+    assert!(routes.iter().any(|route| route.v6 && route.to.is_none() && route.gateway == way6.gateway));
+    assert!(routes.iter().any(|route| route.to == Some((ip("10.77.0.0"), 24)) && route.protocol == 2));
+    assert!(routes.iter().any(|route| route.kind == route::RTN_LOCAL && route.table == route::RT_TABLE_LOCAL));
+    let far = route::get(&mut there, ip("192.0.2.1"), &Packet::default()).unwrap();
+    assert_eq!((far.gateway, far.link, far.source), (way.gateway, Some(eth0.index), Some(own.address)));
+    let far = route::get(&mut there, ip("2001:db8::1"), &Packet::default()).unwrap();
+    assert_eq!(far.gateway, way6.gateway);
+    let error = route::get(&mut here, ip("192.0.2.1"), &Packet::default()).unwrap_err();
+    assert_eq!(errno(&error), Some(libc::ENETUNREACH));
+    assert!(rule::list(&mut here).unwrap().iter().any(|rule| rule.table == route::RT_TABLE_MAIN && !rule.v6));
+
+    // A port's and a link's settings are written and read.
+    let port = Port { isolated: Some(true), hairpin: Some(true), flood: Some(false), ..Port::default() };
+    here.request(link::set_port(web.index, &port)).unwrap();
+    let read = link::get(&mut here, "web").unwrap().port.unwrap();
+    assert_eq!(
+        (read.isolated, read.hairpin, read.flood, read.learning),
+        (Some(true), Some(true), Some(false), Some(true))
+    );
+    assert_eq!(read.state, Some(3), "forwarding, since the delay is 0");
+    let ipv4 = [(Ipv4Conf::ROUTE_LOCALNET, 1), (Ipv4Conf::RP_FILTER, 2)];
+    let mode = Some(link::ADDR_GEN_NONE);
+    let settings = Settings { ipv4: &ipv4, addr_gen_mode: mode, alias: Some("words"), ..nothing };
+    here.request(link::set(bridge.index, &settings)).unwrap();
+    let read = link::get(&mut here, "net0").unwrap();
+    assert_eq!((read.addr_gen_mode, read.alias.as_deref()), (mode, Some("words")));
+    let conf = read.ipv4.unwrap();
+    assert_eq!((conf.get(Ipv4Conf::ROUTE_LOCALNET), conf.get(Ipv4Conf::RP_FILTER)), (Some(1), Some(2)));
+    assert_eq!(read.ipv6.unwrap().get(Ipv6Conf::DISABLE_IPV6), Some(0));
+
+    // Neighbours.
+    let known =
+        Neighbour { index: bridge.index, address: own.address, mac: peer_mac, state: neigh::NUD_PERMANENT, flags: 0 };
+    here.request(neigh::replace(&known)).unwrap();
+    assert_eq!(refusal_of(here.request(neigh::add(&known))), Some(EEXIST));
+    assert!(neigh::list(&mut here).unwrap().contains(&known));
+    assert!(neigh::list_of(&mut here, bridge.index).unwrap().contains(&known));
+    assert!(!neigh::list_of(&mut here, web.index).unwrap().contains(&known));
+    here.request(neigh::delete(&known)).unwrap();
+
+    // A macvlan on top of a veth, its parent here and it elsewhere; then everything goes.
+    here.request(link::add_veth("low", "other")).unwrap();
+    let low = link::get(&mut here, "low").unwrap().index;
+    let lower = Kind::Macvlan { lower: low, mode: link::MacvlanMode::Bridge };
+    match here.request(link::add(lower, &Settings { name: Some("mv0"), netns: inside, ..nothing })) {
+        Ok(()) => {
+            let above = link::get(&mut there, "mv0").unwrap();
+            assert_eq!((above.kind.as_deref(), above.macvlan), (Some("macvlan"), Some(4)));
+            there.request(link::delete_index(above.index)).unwrap();
+        }
+        Err(error) => assert_eq!(errno(&error), Some(EOPNOTSUPP), "{error}"),
+    }
+    here.request(link::delete("low")).unwrap();
+    there.requests([route::delete(&way), route::delete(&way6), addr::delete(&own), addr::delete(&own6)]).unwrap();
+    assert_eq!(refusal_of(there.request(route::delete(&way))), Some(libc::ESRCH));
+    assert_eq!(refusal_of(there.request(addr::delete(&own))), Some(libc::EADDRNOTAVAIL));
+    here.requests([link::delete_index(web.index), link::delete("net0")]).unwrap();
+    assert_eq!(names(&mut here), [named("lo", None)]);
+    assert_eq!(names(&mut there), [named("lo", None)]);
+}
+
+fn refusal_of(result: io::Result<()>) -> Option<i32> {
+    errno(&result.unwrap_err())
+}
+
+/// What a child does between `clone3` and `execve`: several changes, one send, nothing allocated.
+#[test]
+#[ignore = "needs a network namespace of its own: unshare -rn"]
+fn transact_all_does_all_of_it_and_allocates_nothing() {
+    let mut socket = fresh();
+    socket.request(link::add_veth("one", "two")).unwrap();
+    let one = link::get(&mut socket, "one").unwrap().index;
+    let own = Address::new(one, ip("10.77.0.2"), 24);
+    let way = Route { link: Some(one), ..Route::by(ip("10.77.0.1")) };
+    let messages = [link::set_up(one), addr::add(&own), route::add(&way)];
+    let good = wire::join(messages.clone()).unwrap();
+    let bad = wire::join([link::set_up(one), addr::add(&own), route::add(&way)]).unwrap();
+    assert_eq!(wire::messages(&good).filter(|m| m.as_ref().unwrap().kind == RTM_NEWADDR).count(), 1);
+    let before = ALLOCATIONS.get();
+    let (first, second) = (transact_all(&good), transact_all(&bad));
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    first.unwrap();
+    let (which, error) = second.unwrap_err();
+    assert_eq!((which, error.raw_os_error()), (1, Some(EEXIST)));
+    assert_eq!(route::list(&mut socket).unwrap().iter().filter(|route| route.gateway == way.gateway).count(), 1);
+    socket.request(link::delete("one")).unwrap();
 }
