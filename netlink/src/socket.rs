@@ -116,7 +116,7 @@ impl Socket {
                     let (number, verdict) = wire::acknowledged(datagram);
                     if let (Err(error), None) = (verdict, &refused) {
                         let n = number.wrapping_sub(first) as usize;
-                        refused = Some(Refusal::new(error.raw_os_error().unwrap_or(EINVAL), n));
+                        refused = Some(Refusal::new(error.raw_os_error().unwrap_or(EINVAL), Some(n)));
                     }
                     judged |= number == last;
                     break;
@@ -129,7 +129,7 @@ impl Socket {
                 }
                 match &mut refused {
                     Some(refused) => refused.failed.push(n),
-                    None => refused = Some(Refusal::of(verdict, protocol, bytes.get(start..), n)),
+                    None => refused = Some(Refusal::of(verdict, protocol, bytes.get(start..), Some(n))),
                 }
             }
         }
@@ -194,7 +194,7 @@ impl Socket {
             if whole {
                 let verdict = answer.take(datagram)?;
                 if let Some(verdict) = verdict.filter(|verdict| verdict.errno != 0) {
-                    return Err(Refusal::of(verdict, protocol, Some(question), 0).into());
+                    return Err(Refusal::of(verdict, protocol, Some(question), None).into());
                 }
             } else if wire::u16_at(datagram, 4).map(c_int::from) == Some(NLMSG_ERROR) {
                 // A refusal that carries our request back: the verdict stands in front.
@@ -291,8 +291,8 @@ pub struct Refusal {
     pub errno: i32,
     /// The kernel's own sentence, where it has one (`NLMSGERR_ATTR_MSG`, Linux 4.12).
     pub said: Option<String>,
-    /// Which of the messages in the send it was for, from 0.
-    pub message: usize,
+    /// Which of several messages it was for, from 0; none where the whole send was refused, or where there was only one.
+    pub message: Option<usize>,
     /// The other messages that failed, all behind that one.
     pub failed: Vec<usize>,
     /// Where in that message the attribute stands that the kernel did not like, in bytes from the header on
@@ -305,13 +305,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(errno: i32, message: usize) -> Refusal {
+    fn new(errno: i32, message: Option<usize>) -> Refusal {
         let (said, failed, offset, attribute, missing) = (None, Vec::new(), None, Vec::new(), None);
         Refusal { errno, said, message, failed, offset, attribute, missing }
     }
 
     /// The verdict on `bytes`, which begin with the message that was refused.
-    fn of(verdict: wire::Verdict, protocol: c_int, bytes: Option<&[u8]>, message: usize) -> Refusal {
+    fn of(verdict: wire::Verdict, protocol: c_int, bytes: Option<&[u8]>, message: Option<usize>) -> Refusal {
         let bytes = bytes.unwrap_or_default();
         let sent = wire::messages(bytes).next().and_then(Result::ok);
         let path = |offset| {
@@ -354,8 +354,21 @@ impl From<Refusal> for io::Error {
     fn from(refusal: Refusal) -> io::Error {
         let error = io::Error::from_raw_os_error(refusal.errno);
         // A bare errno stays one: it says the same, and `raw_os_error` works on it.
-        let bare = refusal == Refusal::new(refusal.errno, 0);
+        let bare = refusal == Refusal::new(refusal.errno, None);
         if bare { error } else { io::Error::new(error.kind(), refusal) }
+    }
+}
+
+/// The same error, its messages counted from `by` on; what came before that is the send as a whole.
+pub(crate) fn moved(error: io::Error, by: usize) -> io::Error {
+    match refusal(&error) {
+        Some(refusal) => Refusal {
+            message: refusal.message.and_then(|message| message.checked_sub(by)),
+            failed: refusal.failed.iter().filter_map(|message| message.checked_sub(by)).collect(),
+            ..refusal.clone()
+        }
+        .into(),
+        None => error,
     }
 }
 
@@ -460,7 +473,7 @@ mod tests {
     fn a_refusal_keeps_its_number_and_its_words() {
         let mut answer = Answer::to(12);
         let verdict = answer.take(&hex(REFUSED_CAPPED)).unwrap().unwrap();
-        let error = io::Error::from(Refusal::of(verdict, NETLINK_ROUTE, None, 0));
+        let error = io::Error::from(Refusal::of(verdict, NETLINK_ROUTE, None, None));
         assert_eq!(errno(&error), Some(EOPNOTSUPP));
         assert_eq!(error.kind(), io::Error::from_raw_os_error(EOPNOTSUPP).kind());
         let text = error.to_string();
@@ -482,7 +495,7 @@ mod tests {
         // ip link add br0 type bridge, with the bridge's options in it.
         let sent = wire::tests::golden(include_str!("../tests/golden/ip.hex"), BRIDGE);
         let verdict = |offset| wire::Verdict { errno: ERANGE, said: None, offset: Some(offset), missing: None };
-        let of = |offset| Refusal::of(verdict(offset), NETLINK_ROUTE, Some(&sent), 0);
+        let of = |offset| Refusal::of(verdict(offset), NETLINK_ROUTE, Some(&sent), None);
         assert_eq!(of(32).attribute, [libc::IFLA_IFNAME]);
         // IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_BR_STP_STATE
         assert_eq!(of(60).attribute, [18, 2, 5]);
@@ -504,7 +517,7 @@ mod tests {
         socket.requests([good(), good(), good()]).unwrap();
         let error = socket.requests([good(), bad(), good(), bad()]).unwrap_err();
         let refusal = refusal(&error).unwrap();
-        assert_eq!((refusal.message, &refusal.failed[..]), (1, &[3][..]));
+        assert_eq!((refusal.message, &refusal.failed[..]), (Some(1), &[3][..]));
         assert_eq!(errno(&error), Some(EOPNOTSUPP));
         // What is left over does not disturb the next.
         socket.requests([good()]).unwrap();

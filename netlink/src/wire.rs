@@ -192,11 +192,6 @@ impl Message {
         self.end(start)
     }
 
-    /// The number of bytes so far.
-    pub(crate) fn length(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// The message's type, as [`Message::new`] was given it.
     pub fn kind(&self) -> u16 {
         u16_at(&self.bytes, 4).unwrap_or(0)
@@ -619,36 +614,46 @@ pub(crate) mod tests {
     /// look at: the order of the attributes, the `NLA_F_NESTED` bit, the NUL behind a string, and the numbers in the header.
     /// `fixed` is the length of the struct behind it.
     pub(crate) fn same(ours: Message, golden: &[u8], fixed: usize) {
-        let ours = ours.finish().unwrap();
+        same_but(&ours.finish().unwrap(), golden, fixed, &[]);
+    }
+
+    /// The same, but for the attributes at these paths of kinds. A path that ends with 0 is of a list whose items' numbers
+    /// do not count.
+    pub(crate) fn same_but(ours: &[u8], golden: &[u8], fixed: usize, but: &[&[u16]]) {
         let start = HEADER + fixed;
-        assert_eq!(u16_at(&ours, 4), u16_at(golden, 4), "the type");
-        assert_eq!(u16_at(&ours, 6), u16_at(golden, 6), "the flags");
+        assert_eq!(u16_at(ours, 4), u16_at(golden, 4), "the type");
+        assert_eq!(u16_at(ours, 6), u16_at(golden, 6), "the flags");
         assert_eq!(ours[HEADER..start], golden[HEADER..start], "the struct");
-        if let Err(what) = alike(&ours[start..], &golden[start..]) {
+        if let Err(what) = alike(&ours[start..], &golden[start..], &[], but) {
             panic!("{what}\nours {ours:02x?}\ntool {golden:02x?}");
         }
     }
 
-    fn alike(ours: &[u8], golden: &[u8]) -> Result<(), String> {
+    fn alike(ours: &[u8], golden: &[u8], path: &[u16], but: &[&[u16]]) -> Result<(), String> {
+        let deeper = |kind| [path, &[kind]].concat();
         let sorted = |bytes| {
             let mut all: Vec<Attribute> = attributes(bytes).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+            all.retain(|attribute| !but.contains(&&deeper(attribute.kind)[..]));
+            if but.contains(&&deeper(0)[..]) {
+                all.iter_mut().for_each(|attribute| attribute.kind = 1);
+            }
             all.sort_by_key(|attribute| attribute.kind);
             Ok::<_, String>(all)
         };
         let (ours, golden) = (sorted(ours)?, sorted(golden)?);
         let kinds = |all: &[Attribute]| all.iter().map(|attribute| attribute.kind).collect::<Vec<_>>();
         if kinds(&ours) != kinds(&golden) {
-            return Err(format!("ours has {:?}, the tool's {:?}", kinds(&ours), kinds(&golden)));
+            return Err(format!("at {path:?} ours has {:?}, the tool's {:?}", kinds(&ours), kinds(&golden)));
         }
         for (ours, golden) in ours.iter().zip(&golden) {
-            let (a, b) = (ours.payload, golden.payload);
-            let deeper = || match (a.len().min(b.len()) >= 16, alike(a, b)) {
+            let (a, b, path) = (ours.payload, golden.payload, deeper(ours.kind));
+            let inside = || match (a.len().min(b.len()) >= 16, alike(a, b, &path, but)) {
                 // A veth's peer: an ifinfomsg, then attributes.
-                (true, Err(_)) if a[..16] == b[..16] => alike(&a[16..], &b[16..]),
+                (true, Err(_)) if a[..16] == b[..16] => alike(&a[16..], &b[16..], &path, but),
                 (_, verdict) => verdict,
             };
             if a != b && a.strip_suffix(&[0]) != Some(b) {
-                deeper().map_err(|what| format!("in attribute {}: {what}: {a:02x?} or {b:02x?}", ours.kind))?;
+                inside().map_err(|what| format!("in attribute {}: {what}: {a:02x?} or {b:02x?}", ours.kind))?;
             }
         }
         Ok(())
@@ -656,8 +661,15 @@ pub(crate) mod tests {
 
     /// The message under `# line` in a file of golden bytes.
     pub(crate) fn golden(file: &str, line: &str) -> Vec<u8> {
-        let mut lines = file.lines().skip_while(|found| found.strip_prefix("# ") != Some(line)).skip(1);
-        hex(lines.next().unwrap_or_else(|| panic!("no golden bytes for `{line}`")))
+        goldens(file, line).remove(0)
+    }
+
+    /// The messages under `# line` in a file of golden bytes.
+    pub(crate) fn goldens(file: &str, line: &str) -> Vec<Vec<u8>> {
+        let lines = file.lines().skip_while(|found| found.strip_prefix("# ") != Some(line)).skip(1);
+        let all: Vec<_> = lines.take_while(|line| !line.starts_with('#')).map(hex).collect();
+        assert!(!all.is_empty(), "no golden bytes for `{line}`");
+        all
     }
 
     /// Marsaglia's xorshift: enough to disturb bytes with, and no dependency.
