@@ -32,6 +32,7 @@
 //! ```
 
 pub mod addr;
+pub mod conntrack;
 pub mod link;
 pub mod neigh;
 pub mod nft;
