@@ -46,6 +46,9 @@ pub enum Netns<'a> {
 /// What a link is made with, or what is changed. What is `None` stays as it is, or as the kernel makes it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings<'a> {
+    /// The index that a new link is to have, so that what comes after it can be prepared before: for [`add`] alone. EEXIST
+    /// when it is taken. A veth's peer gets its own only where the link itself is given one too, Linux 3.7.
+    pub index: Option<u32>,
     /// Its name. A link that is up can be renamed since Linux 6.2 only (EBUSY).
     pub name: Option<&'a str>,
     /// Up or down: `IFF_UP`. A veth's peer cannot be born up (ENOTCONN): it has no other end at that moment.
@@ -304,32 +307,30 @@ fn named(name: &str) -> Settings<'_> {
 pub fn add(kind: Kind, settings: &Settings) -> Message {
     // Without EXCL the kernel would take this for a change of the link that already has the name, and say yes.
     let mut message = Message::new(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
-    described(&mut message, 0, settings);
+    described(&mut message, settings.index.unwrap_or(0), settings);
     if let Kind::Macvlan { lower, .. } = kind {
         message.u32(IFLA_LINK, lower);
     }
-    message.nest(IFLA_LINKINFO, |m| {
-        match kind {
-            Kind::Bridge(bridge) => {
-                m.name(IFLA_INFO_KIND, "bridge");
-                if bridge != Bridge::default() {
-                    m.nest(IFLA_INFO_DATA, |m| bridge.write(m));
-                }
+    message.nest(IFLA_LINKINFO, |m| match kind {
+        Kind::Bridge(bridge) => {
+            m.name(IFLA_INFO_KIND, "bridge");
+            if bridge != Bridge::default() {
+                m.nest(IFLA_INFO_DATA, |m| bridge.write(m));
             }
-            Kind::Veth(peer) => {
-                m.name(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |m| {
-                    m.nest(VETH_INFO_PEER, |m| described(m, 0, &peer));
-                });
-            }
-            Kind::Macvlan { mode, .. } => {
-                m.name(IFLA_INFO_KIND, "macvlan").nest(IFLA_INFO_DATA, |m| {
-                    m.u32(nl::IFLA_MACVLAN_MODE as u16, mode as u32);
-                });
-            }
-            Kind::Dummy => {
-                m.name(IFLA_INFO_KIND, "dummy");
-            }
-        };
+        }
+        Kind::Veth(peer) => {
+            m.name(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |m| {
+                m.nest(VETH_INFO_PEER, |m| described(m, peer.index.unwrap_or(0), &peer));
+            });
+        }
+        Kind::Macvlan { mode, .. } => {
+            m.name(IFLA_INFO_KIND, "macvlan").nest(IFLA_INFO_DATA, |m| {
+                m.u32(nl::IFLA_MACVLAN_MODE as u16, mode as u32);
+            });
+        }
+        Kind::Dummy => {
+            m.name(IFLA_INFO_KIND, "dummy");
+        }
     });
     message
 }

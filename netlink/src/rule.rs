@@ -81,27 +81,27 @@ fn read(message: &Reply) -> io::Result<Option<Rule>> {
         return Ok(None);
     }
     let v6 = i32::from(family) == AF_INET6;
-    let mut rule = Rule { v6, action, table: u32::from(table), inverted: flags & INVERT != 0, ..Rule::default() };
-    let (mut mark, mut mask) = (None, u32::MAX);
+    let mut found = Rule { v6, action, table: u32::from(table), inverted: flags & INVERT != 0, ..Rule::default() };
+    let (mut mark, mut under) = (None, u32::MAX);
     for attribute in message.attributes(FIB_RULE_HDR) {
         let attribute = attribute?;
         match attribute.kind {
-            DST => rule.to = Some((attribute.address()?, to)),
-            SRC => rule.from = Some((attribute.address()?, from)),
-            IIFNAME => rule.incoming = Some(attribute.text()),
-            OIFNAME => rule.outgoing = Some(attribute.text()),
-            GOTO => rule.goto = Some(attribute.u32()?),
-            PRIORITY => rule.priority = attribute.u32()?,
+            DST => found.to = Some((attribute.address()?, to)),
+            SRC => found.from = Some((attribute.address()?, from)),
+            IIFNAME => found.incoming = Some(attribute.text()),
+            OIFNAME => found.outgoing = Some(attribute.text()),
+            GOTO => found.goto = Some(attribute.u32()?),
+            PRIORITY => found.priority = attribute.u32()?,
             FWMARK => mark = Some(attribute.u32()?),
-            FWMASK => mask = attribute.u32()?,
-            TABLE => rule.table = attribute.u32()?,
+            FWMASK => under = attribute.u32()?,
+            TABLE => found.table = attribute.u32()?,
             // -1 is none.
-            SUPPRESS => rule.suppress_prefix = Some(attribute.u32()?).filter(|&bits| bits != u32::MAX),
+            SUPPRESS => found.suppress_prefix = Some(attribute.u32()?).filter(|&bits| bits != u32::MAX),
             _ => {}
         }
     }
-    rule.mark = mark.map(|mark| (mark, mask));
-    Ok(Some(rule))
+    found.mark = mark.map(|mark| (mark, under));
+    Ok(Some(found))
 }
 
 #[cfg(test)]

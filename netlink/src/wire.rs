@@ -635,7 +635,9 @@ pub(crate) mod tests {
             let mut all: Vec<Attribute> = attributes(bytes).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
             all.retain(|attribute| !but.contains(&&deeper(attribute.kind)[..]));
             if but.contains(&&deeper(0)[..]) {
-                all.iter_mut().for_each(|attribute| attribute.kind = 1);
+                for attribute in &mut all {
+                    attribute.kind = 1;
+                }
             }
             all.sort_by_key(|attribute| attribute.kind);
             Ok::<_, String>(all)

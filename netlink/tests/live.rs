@@ -352,6 +352,20 @@ fn a_network_is_made_read_and_taken_down() {
     assert!(!neigh::list_of(&mut here, web.index).unwrap().contains(&known));
     here.request(neigh::delete(&known)).unwrap();
 
+    // Indexes that are known beforehand, for both ends; taken ones are refused.
+    let (far, near) = (Settings { index: Some(77), ..nothing }, Settings { index: Some(70_077), ..nothing });
+    let far = Settings { name: Some("far"), netns: inside, ..far };
+    here.request(link::add(Kind::Veth(far), &Settings { name: Some("near"), ..near })).unwrap();
+    assert_eq!(link::get_index(&mut there, 77).unwrap().name, "far");
+    assert_eq!(link::get_index(&mut here, 70_077).unwrap().name, "near");
+    let again =
+        link::add(Kind::Veth(Settings { name: Some("far2"), ..far }), &Settings { name: Some("near2"), ..near });
+    assert_eq!(refusal_of(here.request(again)), Some(EEXIST));
+    let taken = Settings { index: Some(70_078), name: Some("near2"), ..nothing };
+    let again = link::add(Kind::Veth(Settings { name: Some("far2"), ..far }), &taken);
+    assert!(matches!(refusal_of(here.request(again)), Some(libc::EBUSY | EEXIST)));
+    here.request(link::delete("near")).unwrap();
+
     // A macvlan on top of a veth, its parent here and it elsewhere; then everything goes.
     here.request(link::add_veth("low", "other")).unwrap();
     let low = link::get(&mut here, "low").unwrap().index;
@@ -449,15 +463,15 @@ fn published_ports_are_a_map_and_connections_are_seen_and_ended() {
     let nothing = Settings::default();
     let inside = Some(Netns::Fd(namespace.as_fd()));
     let peer = Settings { name: Some("eth0"), netns: inside, ..nothing };
-    let local = Settings { name: Some("net0"), up: Some(true), ..nothing };
-    socket.requests([link::set_up(1), link::add(Kind::Veth(peer), &local)]).unwrap();
+    let outer = Settings { name: Some("net0"), up: Some(true), ..nothing };
+    socket.requests([link::set_up(1), link::add(Kind::Veth(peer), &outer)]).unwrap();
     let net0 = link::get(&mut socket, "net0").unwrap().index;
     let eth0 = link::get(&mut there, "eth0").unwrap().index;
     let localnet = Settings { ipv4: &[(Ipv4Conf::ROUTE_LOCALNET, 1)], ..nothing };
-    let gateway = Address::new(net0, ip("10.77.0.1"), 24);
-    socket.requests([addr::add(&gateway), link::set(net0, &localnet)]).unwrap();
+    let bridge_address = Address::new(net0, ip("10.77.0.1"), 24);
+    socket.requests([addr::add(&bridge_address), link::set(net0, &localnet)]).unwrap();
     let own = Address::new(eth0, ip("10.77.0.2"), 24);
-    there.requests([link::set_up(eth0), addr::add(&own), route::add(&Route::by(gateway.address))]).unwrap();
+    there.requests([link::set_up(eth0), addr::add(&own), route::add(&Route::by(bridge_address.address))]).unwrap();
 
     // A table with everything in it, in one batch.
     let family = Family::INET;
@@ -468,8 +482,8 @@ fn published_ports_are_a_map_and_connections_are_seen_and_ended() {
     let sub = Chain { comment: Some("jumped to".to_owned()), ..Chain::new(family, "pub", "sub") };
     let key = [Type::PROTOCOL, Type::SERVICE];
     let ports = Set::new(family, "pub", "ports", &key).to(&[Type::IPV4, Type::SERVICE]).comment("published");
-    let nets = Set::new(family, "pub", "nets", &[Type::IPV4]).with_intervals();
-    let spans = Set::new(family, "pub", "spans", &[Type::IPV4, Type::SERVICE]).with_intervals();
+    let subnets = Set::new(family, "pub", "nets", &[Type::IPV4]).with_intervals();
+    let span_set = Set::new(family, "pub", "spans", &[Type::IPV4, Type::SERVICE]).with_intervals();
     let links = Set::new(family, "pub", "links", &[Type::IFNAME]).to_verdicts();
     let fields = [Field::Protocol, Field::DestinationPort];
     let published = Rule::in_chain(&out).to_this_host().dnat_map(false, &fields, "ports").comment("published ports");
@@ -492,15 +506,15 @@ fn published_ports_are_a_map_and_connections_are_seen_and_ended() {
     let mut ranges = Element::range(&[10, 0, 0, 0], &[10, 255, 255, 255]);
     ranges.extend(Element::range(&[192, 0, 2, 0], &[192, 0, 2, 255]));
     let corner = |address: [u8; 4], port: u16| concat(&[&address, &port.to_be_bytes()]);
-    let span = Element::new(corner([10, 0, 0, 0], 80)).up_to(corner([10, 0, 0, 255], 90));
+    let area = Element::new(corner([10, 0, 0, 0], 80)).up_to(corner([10, 0, 0, 255], 90));
     let jump = Element::with(ifname("net0"), Data::Verdict(Verdict::Jump("sub".to_owned())));
     let drops = Element::with(ifname("other"), Data::Verdict(Verdict::Drop));
 
     let mut batch = Batch::new();
     batch.add_table(&table).add_chain(&out).add_chain(&post).add_chain(&forward).add_chain(&sub);
-    batch.add_set(&ports).add_set(&nets).add_set(&spans).add_set(&links);
+    batch.add_set(&ports).add_set(&subnets).add_set(&span_set).add_set(&links);
     batch.add_elements(family, "pub", "ports", &elements).add_elements(family, "pub", "nets", &ranges);
-    batch.add_elements(family, "pub", "spans", &[span]).add_elements(family, "pub", "links", &[jump, drops]);
+    batch.add_elements(family, "pub", "spans", &[area]).add_elements(family, "pub", "links", &[jump, drops]);
     batch.add_rule(&published).add_rule(&leaving).add_rule(&by_link).add_rule(&by_net).add_rule(&by_span);
     batch.insert_rule(&known).add_rule(&odd);
     let (name, number) = batch.add_anonymous(&anonymous);
@@ -596,7 +610,7 @@ fn published_ports_are_a_map_and_connections_are_seen_and_ended() {
     // Real traffic, by 127.0.0.1 and a published port.
     let mut client = TcpStream::connect("127.0.0.1:8080").unwrap();
     let (mut server, from) = tcp.accept().unwrap();
-    assert_eq!(from.ip(), gateway.address);
+    assert_eq!(from.ip(), bridge_address.address);
     client.write_all(b"hello").unwrap();
     let mut heard = [0; 5];
     server.read_exact(&mut heard).unwrap();
@@ -606,7 +620,7 @@ fn published_ports_are_a_map_and_connections_are_seen_and_ended() {
     udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut heard = [0; 16];
     let (length, from) = udp.recv_from(&mut heard).unwrap();
-    assert_eq!((&heard[..length], from.ip()), (&b"who"[..], gateway.address));
+    assert_eq!((&heard[..length], from.ip()), (&b"who"[..], bridge_address.address));
     let rules = nft::rules(&mut filter).unwrap();
     let counted = |e: &Expr| matches!(e, Expr::Counter { packets, .. } if *packets > 0);
     assert!(rules.iter().any(|rule| rule.chain == "post" && rule.expressions.iter().any(counted)), "{rules:?}");
@@ -615,7 +629,7 @@ fn published_ports_are_a_map_and_connections_are_seen_and_ended() {
     let flows = conntrack::list(&mut filter).unwrap();
     let web = flows.iter().find(|flow| flow.original.to() == "127.0.0.1:8080".parse().unwrap()).unwrap();
     assert_eq!(web.reply.from(), "10.77.0.2:80".parse().unwrap());
-    assert_eq!((web.reply.to().ip(), web.tcp_state), (gateway.address, Some(3)));
+    assert_eq!((web.reply.to().ip(), web.tcp_state), (bridge_address.address, Some(3)));
     let both = conntrack::IPS_DST_NAT | conntrack::IPS_SRC_NAT;
     assert_eq!(web.status & both, both);
     let count = conntrack::count(&mut filter).unwrap();

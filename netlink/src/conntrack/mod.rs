@@ -18,6 +18,7 @@ use libc::{AF_UNSPEC, IPPROTO_TCP, NFNL_SUBSYS_CTNETLINK, NLM_F_ACK, c_int};
 use crate::family;
 use crate::socket::Socket;
 use crate::wire::{self, Attribute, Attributes, Message, Reply};
+#[allow(clippy::wildcard_imports, reason = "the kernel's own names, in a file that has nothing else")]
 use numbers::*;
 
 /// `enum cntl_msg_types`.

@@ -8,6 +8,7 @@ use libc::{
     NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
 };
 
+#[allow(clippy::wildcard_imports, reason = "the kernel's own names, in a file that has nothing else")]
 use super::numbers::*;
 use super::{COMMENT, Chain, Element, Family, Hook, Rule, Set, Table, kind, userdata};
 use crate::socket::{Socket, moved};

@@ -11,6 +11,7 @@ use libc::{
     NFT_JUMP, NFT_LOOKUP_F_INV, NFT_REG_VERDICT, NFT_REG32_00, NFT_RETURN,
 };
 
+#[allow(clippy::wildcard_imports, reason = "the kernel's own names, in a file that has nothing else")]
 use super::numbers::*;
 use crate::wire::{self, Attribute, Message};
 

@@ -45,6 +45,7 @@ pub use set::{Element, Set, Type, concat, ifname};
 use crate::socket::Socket;
 use crate::wire::{self, Attribute, Message, Reply};
 use expr::Found;
+#[allow(clippy::wildcard_imports, reason = "the kernel's own names, in a file that has nothing else")]
 use numbers::*;
 
 /// `sizeof(struct nfgenmsg)`.

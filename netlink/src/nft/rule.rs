@@ -9,6 +9,7 @@ use libc::{
 };
 
 use super::expr::{Compare, Expr, Found, Header, Nat, Register, Verdict};
+#[allow(clippy::wildcard_imports, reason = "the kernel's own names, in a file that has nothing else")]
 use super::numbers::*;
 use super::set::ifname;
 use super::{COMMENT, Chain, Family, NFGENMSG, comment, family_of};

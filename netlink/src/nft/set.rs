@@ -7,6 +7,7 @@ use libc::{
 };
 
 use super::expr::{Data, Found};
+#[allow(clippy::wildcard_imports, reason = "the kernel's own names, in a file that has nothing else")]
 use super::numbers::*;
 use super::{COMMENT, Family, NFGENMSG, SET_COMMENT, comment, family_of, userdata};
 use crate::wire::{self, Attribute, Message, Reply};
@@ -194,7 +195,7 @@ impl Element {
 }
 
 impl Set {
-    /// A set of these: of one type, or of several, one behind the other ([`concat`]).
+    /// A set of these: of one type, or of several, one behind the other ([`concat()`]).
     pub fn new(family: Family, table: &str, name: &str, key: &[Type]) -> Set {
         Set {
             family,
@@ -243,7 +244,8 @@ impl Set {
 
     /// A set that belongs to one rule.
     pub(super) fn anonymous(mut self) -> Set {
-        self.name = if self.data_type.is_some() { "__map%d" } else { "__set%d" }.to_owned();
+        self.name.clear();
+        self.name.push_str(if self.data_type.is_some() { "__map%d" } else { "__set%d" });
         self.flags |= (NFT_SET_ANONYMOUS | NFT_SET_CONSTANT) as u32;
         self
     }

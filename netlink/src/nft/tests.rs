@@ -133,7 +133,7 @@ fn rules_are_made_as_nft_makes_them() {
     let add = |line: &str, rule: Rule| {
         is(&format!("nft add rule inet web {line}"), |b| {
             b.add_rule(&rule);
-        })
+        });
     };
     let (forward, pre, post) = (rule("forward"), rule("pre"), rule("post"));
     let answers = Rule::ESTABLISHED | Rule::RELATED;
@@ -166,9 +166,9 @@ fn rules_are_made_as_nft_makes_them() {
     add("forward log prefix \"x: \" level warn counter drop", forward.clone().push(log).counter().drop());
     let limit = Expr::Limit { rate: 10, seconds: 1, burst: 5, bytes: false, inverted: false };
     add("forward limit rate 10/second burst 5 packets accept", forward.clone().push(limit).accept());
-    let port = Expr::Payload { to: Register::R1, header: Header::Transport, offset: 2, length: 2 };
+    let target = Expr::Payload { to: Register::R1, header: Header::Transport, offset: 2, length: 2 };
     let bound = |how, port: u16| Expr::Cmp { from: Register::R1, how, value: port.to_be_bytes().to_vec() };
-    let ports = forward.clone().protocol(TCP).push(port).push(bound(Compare::GreaterOrEqual, 1000));
+    let ports = forward.clone().protocol(TCP).push(target).push(bound(Compare::GreaterOrEqual, 1000));
     add("forward tcp dport 1000-2000 accept", ports.push(bound(Compare::LessOrEqual, 2000)).accept());
     add(
         "post ip saddr 10.0.0.0/24 oifname != \"br0\" masquerade",
@@ -214,7 +214,7 @@ fn sets_are_made_as_nft_makes_them() {
     let make = |line: &str, set: Set| {
         is(line, |b| {
             b.add_set(&set);
-        })
+        });
     };
     make("nft add set inet web ports { type inet_service ; }", set("ports", &[Type::SERVICE]));
     make(
