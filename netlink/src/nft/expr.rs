@@ -91,8 +91,10 @@ impl Compare {
         (Compare::GreaterOrEqual, NFT_CMP_GTE),
     ];
 
-    /// Whether it holds for the packet's value and the rule's.
+    /// Whether it holds for the packet's value and the rule's. A rule's can be shorter than what a register holds: then the
+    /// rest does not count.
     pub fn holds(self, packet: &[u8], rule: &[u8]) -> bool {
+        let packet = packet.get(..rule.len()).unwrap_or(packet);
         match self {
             Compare::Equal => packet == rule,
             Compare::NotEqual => packet != rule,

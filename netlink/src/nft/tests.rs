@@ -409,6 +409,34 @@ fn what_is_not_known_is_kept_by_name_and_not_written_again() {
     assert_eq!(rules[0].expressions, [Expr::Other { name: "numgen".to_owned() }, xt]);
 }
 
+/// Rules of iptables-nft and of nft, as the kernel lists them.
+#[test]
+fn foreign_rules_are_read() {
+    let answer: Vec<u8> = hex(include_str!("../../tests/golden/foreign.hex"));
+    let rules = every(&answer, NFT_MSG_NEWRULE, rule::read).unwrap();
+    let xt = |name: &str| {
+        let has = |e: &Expr| matches!(e, Expr::Xt { name: found, .. } if found == name);
+        rules.iter().any(|rule| rule.expressions.iter().any(has))
+    };
+    assert!(xt("MASQUERADE") && xt("DNAT") && xt("addrtype") && xt("conntrack"));
+    let docker = rules.iter().find(|rule| rule.chain == "PREROUTING").unwrap();
+    assert_eq!(
+        (docker.table.as_str(), docker.expressions.last()),
+        ("nat", Some(&Expr::Verdict(Verdict::Jump("DOCKER".to_owned()))))
+    );
+    let post = rules.iter().find(|rule| rule.chain == "POSTROUTING").unwrap();
+    // iptables-nft compares no more of a name than there is of it.
+    let Expr::Cmp { how, value, .. } = &post.expressions[1] else { panic!("{post:?}") };
+    assert_eq!((*how, &value[..]), (Compare::NotEqual, &b"docker0\0"[..]));
+    assert!(!how.holds(&ifname("docker0"), value) && how.holds(&ifname("docker01"), value));
+    let firewalld: Vec<_> = rules.iter().filter(|rule| rule.table == "firewalld").collect();
+    let answers = Expr::Lookup { from: Register::R1, to: None, set: "__set0".to_owned(), id: None, inverted: false };
+    assert_eq!(firewalld[0].expressions[1..], [answers, Expr::Verdict(Verdict::Accept)]);
+    assert!(firewalld.iter().any(|rule| rule.expressions.contains(&Expr::Other { name: "dynset".to_owned() })));
+    assert!(firewalld.iter().any(|rule| rule.expressions == [Expr::Reject { kind: 2, code: 3 }]));
+    mangle(&answer[..1200], |bytes| drop(every(bytes, NFT_MSG_NEWRULE, rule::read)));
+}
+
 #[test]
 fn a_comment_that_is_too_long_is_an_error() {
     let long = |length: usize| {
