@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use libc::{
     AF_INET, AF_INET6, AF_UNSPEC, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RTA_DST, RTA_GATEWAY, RTA_IIF,
-    RTA_MARK, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTA_VIA,
-    RTM_DELROUTE, RTM_F_CLONED, RTM_F_LOOKUP_TABLE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_BOOT,
+    RTA_MARK, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTM_DELROUTE,
+    RTM_F_CLONED, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_BOOT,
 };
 use linux_raw_sys::netlink as nl;
 
@@ -34,6 +34,9 @@ const RTMSG: usize = 12;
 /// `sizeof(struct rtnexthop)`.
 const RTNEXTHOP: usize = 8;
 
+// libc has these for glibc alone.
+const RTM_F_LOOKUP_TABLE: u32 = nl::RTM_F_LOOKUP_TABLE;
+const RTA_VIA: u16 = nl::rtattr_type_t::RTA_VIA as u16;
 const MTU: u16 = nl::RTAX_MTU as u16;
 
 /// A route.
