@@ -67,7 +67,7 @@ pub struct Settings<'a> {
     /// How IPv6 makes its link-local address: [`ADDR_GEN_NONE`] and its like, Linux 3.17. For [`set`] alone: a link that
     /// is being made has no IPv6 yet, and the kernel passes over it.
     pub addr_gen_mode: Option<u8>,
-    /// What `/proc/sys/net/ipv4/conf/LINK/` holds, by [`Ipv4Conf`]'s numbers, Linux 2.6.37. For [`set`] alone, as above.
+    /// What `/proc/sys/net/ipv4/conf/LINK/` holds, by [`Ipv4Conf`]'s numbers, Linux 2.6.38. For [`set`] alone, as above.
     pub ipv4: &'a [(u16, u32)],
 }
 

@@ -300,7 +300,7 @@ pub struct Refusal {
     pub offset: Option<u32>,
     /// That attribute's kind, and before it the kinds of the nests around it. Empty where the kernel named none.
     pub attribute: Vec<u16>,
-    /// The kind of the attribute that should have been there (`NLMSGERR_ATTR_MISS_TYPE`, Linux 6.0).
+    /// The kind of the attribute that should have been there (`NLMSGERR_ATTR_MISS_TYPE`, Linux 6.1).
     pub missing: Option<u32>,
 }
 

@@ -337,7 +337,7 @@ pub struct Verdict {
     pub said: Option<String>,
     /// Where in our message the attribute begins that it did not like, `NLMSGERR_ATTR_OFFS`, in bytes from the header on.
     pub offset: Option<u32>,
-    /// The kind of an attribute that should have been there, `NLMSGERR_ATTR_MISS_TYPE`, Linux 6.0.
+    /// The kind of an attribute that should have been there, `NLMSGERR_ATTR_MISS_TYPE`, Linux 6.1.
     pub missing: Option<u32>,
 }
 

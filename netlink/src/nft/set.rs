@@ -12,7 +12,7 @@ use super::numbers::*;
 use super::{COMMENT, Family, NFGENMSG, SET_COMMENT, comment, family_of, userdata};
 use crate::wire::{self, Attribute, Message, Reply};
 
-/// `NFT_SET_CONCAT`: intervals over several fields, Linux 5.6. libc does not have it.
+/// `NFT_SET_CONCAT`: intervals over several fields, Linux 5.7. libc does not have it.
 const NFT_SET_CONCAT: u32 = 0x80;
 /// Kinds of a set's userdata, which tell `nft` how to print: the byte orders of key and of value.
 const KEY_ORDER: u8 = 0;
@@ -229,7 +229,7 @@ impl Set {
         Set { flags, data_type: Some(NFT_DATA_VERDICT), data_length: 0, ..self }
     }
 
-    /// As one whose keys are intervals: [`Element::range`] for one field, [`Element::up_to`] for several (Linux 5.6).
+    /// As one whose keys are intervals: [`Element::range`] for one field, [`Element::up_to`] for several (Linux 5.7).
     #[must_use]
     pub fn with_intervals(self) -> Set {
         let concat = if self.fields.len() > 1 { NFT_SET_CONCAT } else { 0 };
