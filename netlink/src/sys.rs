@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{
-    AF_NETLINK, MSG_TRUNC, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, SOCK_CLOEXEC, SOCK_RAW,
-    SOL_NETLINK, c_int,
+    AF_NETLINK, MSG_TRUNC, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, SO_SNDBUFFORCE, SOCK_CLOEXEC,
+    SOCK_RAW, SOL_NETLINK, SOL_SOCKET, c_int,
 };
 use linux_raw_sys::general::{__NR_recvfrom, __NR_sendto, __NR_setsockopt, __NR_socket};
 use linux_raw_sys::netlink::sockaddr_nl;
@@ -49,16 +49,25 @@ pub fn set_strict_check(fd: BorrowedFd) -> io::Result<()> {
 }
 
 fn switch_on(fd: BorrowedFd, option: c_int) -> io::Result<()> {
-    let on: c_int = 1;
-    // SAFETY: the kernel reads four bytes at `on`, which outlives the call.
+    set(fd, SOL_NETLINK, option, 1)
+}
+
+/// Let what waits to be sent be this long, beyond what the host allows to anybody: `SO_SNDBUFFORCE`, Linux 2.6.14, which
+/// wants CAP_NET_ADMIN over the socket's network namespace. The kernel doubles the number for its own bookkeeping.
+pub fn force_send_buffer(fd: BorrowedFd, bytes: c_int) -> io::Result<()> {
+    set(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes)
+}
+
+fn set(fd: BorrowedFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: the kernel reads four bytes at `value`, which outlives the call.
     let r = unsafe {
         sc::syscall5(
             __NR_setsockopt as usize,
             fd.as_raw_fd() as usize,
-            SOL_NETLINK as usize,
+            level as usize,
             option as usize,
-            &raw const on as usize,
-            size_of_val(&on),
+            &raw const value as usize,
+            size_of_val(&value),
         )
     };
     check(r).map(drop)

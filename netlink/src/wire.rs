@@ -14,16 +14,21 @@
 //! the first that does not hold is given as an error, EBADMSG, and ends the walk.
 
 use std::io;
+use std::net::IpAddr;
 
 use libc::{
     EBADMSG, NLA_F_NESTED, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, c_int,
 };
-use linux_raw_sys::netlink::{NLA_TYPE_MASK, nlmsgerr_attrs::NLMSGERR_ATTR_MSG};
+use linux_raw_sys::netlink::{NLA_TYPE_MASK, nlmsgerr_attrs};
 
 /// `sizeof(struct nlmsghdr)`.
 const HEADER: usize = 16;
 /// `sizeof(struct nlattr)`.
 const ATTRIBUTE_HEADER: usize = 4;
+
+const MSG: u16 = nlmsgerr_attrs::NLMSGERR_ATTR_MSG as u16;
+const OFFS: u16 = nlmsgerr_attrs::NLMSGERR_ATTR_OFFS as u16;
+const MISS_TYPE: u16 = nlmsgerr_attrs::NLMSGERR_ATTR_MISS_TYPE as u16;
 
 /// A message being written. Made by this crate's `link::add_bridge` and its like, or by hand:
 ///
@@ -72,6 +77,17 @@ impl Message {
         self
     }
 
+    /// `struct ifaddrmsg` (rtnetlink(7)): an address of this family, with a prefix of so many bits, on this link.
+    pub fn ifaddr(&mut self, family: u8, prefix: u8, flags: u8, scope: u8, index: u32) -> &mut Message {
+        self.fixed(&[family, prefix, flags, scope]).fixed(&index.to_ne_bytes())
+    }
+
+    /// `struct ndmsg` (rtnetlink(7)): a neighbour on this link, its `NUD_*` state and `NTF_*` flags.
+    pub fn neighbour(&mut self, family: u8, index: u32, state: u16, flags: u8) -> &mut Message {
+        let [low, high] = state.to_ne_bytes();
+        self.fixed(&[family, 0, 0, 0]).fixed(&index.to_ne_bytes()).fixed(&[low, high, flags, 0])
+    }
+
     /// `struct nfgenmsg` (include/uapi/linux/netfilter/nfnetlink.h): the address family, and a resource id, which
     /// depends on the message and is mostly 0.
     pub fn nfgen(&mut self, family: u8, resource: u16) -> &mut Message {
@@ -92,9 +108,80 @@ impl Message {
         })
     }
 
+    /// The bytes of a struct that stands before the attributes, where no method of its own writes it: at the beginning of
+    /// a message, or of a nest.
+    pub fn fixed(&mut self, bytes: &[u8]) -> &mut Message {
+        self.bytes.extend_from_slice(bytes);
+        self.align()
+    }
+
+    /// A number of one byte (`NLA_U8`).
+    pub fn u8(&mut self, kind: u16, value: u8) -> &mut Message {
+        self.bytes(kind, &[value])
+    }
+
+    /// A number in the machine's byte order (`NLA_U16`).
+    pub fn u16(&mut self, kind: u16, value: u16) -> &mut Message {
+        self.bytes(kind, &value.to_ne_bytes())
+    }
+
     /// A number in the machine's byte order (`NLA_U32`).
     pub fn u32(&mut self, kind: u16, value: u32) -> &mut Message {
-        self.attribute(kind, |bytes| bytes.extend_from_slice(&value.to_ne_bytes()))
+        self.bytes(kind, &value.to_ne_bytes())
+    }
+
+    /// A number in the machine's byte order (`NLA_U64`).
+    pub fn u64(&mut self, kind: u16, value: u64) -> &mut Message {
+        self.bytes(kind, &value.to_ne_bytes())
+    }
+
+    /// A number in the network's byte order (`NLA_BE16`).
+    pub fn be16(&mut self, kind: u16, value: u16) -> &mut Message {
+        self.bytes(kind, &value.to_be_bytes())
+    }
+
+    /// A number in the network's byte order (`NLA_BE32`), which is what nf_tables and conntrack want.
+    pub fn be32(&mut self, kind: u16, value: u32) -> &mut Message {
+        self.bytes(kind, &value.to_be_bytes())
+    }
+
+    /// A number in the network's byte order (`NLA_U64` where nf_tables reads it by `be64_to_cpu`).
+    pub fn be64(&mut self, kind: u16, value: u64) -> &mut Message {
+        self.bytes(kind, &value.to_be_bytes())
+    }
+
+    /// Bytes as they are (`NLA_BINARY`).
+    pub fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Message {
+        self.attribute(kind, |bytes| bytes.extend_from_slice(value))
+    }
+
+    /// An attribute without a payload, which says by being there (`NLA_FLAG`).
+    pub fn flag(&mut self, kind: u16) -> &mut Message {
+        self.bytes(kind, &[])
+    }
+
+    /// An address of either family: four bytes or sixteen, in the network's order. The kernel tells them apart by the
+    /// family that the message's struct names.
+    pub fn address(&mut self, kind: u16, value: IpAddr) -> &mut Message {
+        match value {
+            IpAddr::V4(value) => self.bytes(kind, &value.octets()),
+            IpAddr::V6(value) => self.bytes(kind, &value.octets()),
+        }
+    }
+
+    /// An array, as nf_tables writes one: a nest whose attributes are all of kind `each`, one for every item, in order.
+    pub fn list<T>(
+        &mut self,
+        kind: u16,
+        each: u16,
+        items: impl IntoIterator<Item = T>,
+        mut inside: impl FnMut(&mut Message, T),
+    ) -> &mut Message {
+        self.nest(kind, |m| {
+            for item in items {
+                m.nest(each, |m| inside(m, item));
+            }
+        })
     }
 
     /// An attribute that holds what `inside` writes: attributes, or first a struct like `ifinfomsg` where the kernel
@@ -103,6 +190,17 @@ impl Message {
         let start = self.begin(kind | NLA_F_NESTED as u16);
         inside(self);
         self.end(start)
+    }
+
+    /// The message's type, as [`Message::new`] was given it.
+    pub fn kind(&self) -> u16 {
+        u16_at(&self.bytes, 4).unwrap_or(0)
+    }
+
+    /// Keep the first thing that cannot be written as it was asked, for [`Message::finish`] to report.
+    pub(crate) fn fault(&mut self, fault: &'static str) -> &mut Message {
+        self.fault = self.fault.or(Some(fault));
+        self
     }
 
     /// The bytes to send, or the first fault that was met while they were written.
@@ -134,9 +232,39 @@ impl Message {
             Ok(length) => patch(&mut self.bytes, start, length.to_ne_bytes()),
             Err(_) => self.fault = self.fault.or(Some("a netlink attribute has more than 65535 bytes")),
         }
+        self.align()
+    }
+
+    fn align(&mut self) -> &mut Message {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
         self
     }
+}
+
+/// Several messages for one send, with [`crate::transact_all`]. They are numbered from 0, and only the last one's
+/// success is acknowledged: the kernel takes them in order, reports every failure, and so that one answer says that all
+/// were done. They need not be of one type, but must be for one protocol.
+pub fn join(messages: impl IntoIterator<Item = Message>) -> io::Result<Vec<u8>> {
+    numbered(messages, 0).map(|(bytes, _)| bytes)
+}
+
+/// The messages one behind the other, numbered from `first`, and where each begins.
+pub(crate) fn numbered(messages: impl IntoIterator<Item = Message>, first: u32) -> io::Result<(Vec<u8>, Vec<usize>)> {
+    let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+    for (message, n) in messages.into_iter().zip(0u32..) {
+        let mut message = message.finish()?;
+        let flags = u16_at(&message, 6).unwrap_or(0) & !(NLM_F_ACK as u16);
+        patch(&mut message, 6, flags.to_ne_bytes());
+        patch(&mut message, 8, first.wrapping_add(n).to_ne_bytes());
+        starts.push(bytes.len());
+        bytes.extend_from_slice(&message);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    if let Some(last) = starts.last().and_then(|&start| bytes.get_mut(start..)) {
+        let flags = u16_at(last, 6).unwrap_or(0) | NLM_F_ACK as u16;
+        patch(last, 6, flags.to_ne_bytes());
+    }
+    Ok((bytes, starts))
 }
 
 fn patch<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
@@ -152,23 +280,30 @@ pub(crate) fn stamp(message: &mut [u8], flags: c_int, sequence: u32) {
     patch(message, 8, sequence.to_ne_bytes());
 }
 
-/// Whether these bytes are exactly one message to which the kernel will answer with an acknowledgement.
-pub(crate) fn wants_ack(message: &[u8]) -> bool {
+/// The number of the last message in these bytes, if they are whole messages, one behind the other, and the last is one
+/// to which the kernel will answer with an acknowledgement. Allocates nothing.
+pub(crate) fn wants_ack(bytes: &[u8]) -> Option<u32> {
     let asks = |flags| flags & (NLM_F_REQUEST | NLM_F_ACK) == NLM_F_REQUEST | NLM_F_ACK;
-    u32_at(message, 0).is_some_and(|length| length as usize == message.len())
-        && u16_at(message, 6).is_some_and(|flags| asks(c_int::from(flags)))
+    let mut last = None;
+    for message in messages(bytes) {
+        last = Some(message.ok()?);
+    }
+    last.filter(|last| asks(last.flags)).map(|last| last.sequence)
 }
 
 /// The acknowledgement in a datagram that may have lost its end: an error carries our request back, which can be longer
-/// than the buffer, and only the first twenty bytes matter. Allocates nothing.
-pub(crate) fn acknowledged(datagram: &[u8]) -> io::Result<()> {
-    match (u16_at(datagram, 4), u32_at(datagram, HEADER)) {
+/// than the buffer, and only the first twenty bytes matter. The number of the message that is judged, and the verdict.
+/// Allocates nothing.
+pub(crate) fn acknowledged(datagram: &[u8]) -> (u32, io::Result<()>) {
+    let sequence = u32_at(datagram, 8).unwrap_or(0);
+    let verdict = match (u16_at(datagram, 4), u32_at(datagram, HEADER)) {
         (Some(kind), Some(0)) if c_int::from(kind) == NLMSG_ERROR => Ok(()),
         (Some(kind), Some(error)) if c_int::from(kind) == NLMSG_ERROR => {
             Err(io::Error::from_raw_os_error((error as i32).saturating_neg()))
         }
         _ => Err(malformed()),
-    }
+    };
+    (sequence, verdict)
 }
 
 /// The messages in a received datagram, or in the answer to a dump.
@@ -200,6 +335,10 @@ pub struct Verdict {
     pub errno: i32,
     /// The kernel's own sentence, `NLMSGERR_ATTR_MSG`. A success can have one too: a warning.
     pub said: Option<String>,
+    /// Where in our message the attribute begins that it did not like, `NLMSGERR_ATTR_OFFS`, in bytes from the header on.
+    pub offset: Option<u32>,
+    /// The kind of an attribute that should have been there, `NLMSGERR_ATTR_MISS_TYPE`, Linux 6.1.
+    pub missing: Option<u32>,
 }
 
 impl<'a> Iterator for Messages<'a> {
@@ -254,12 +393,49 @@ impl<'a> Reply<'a> {
         };
         let words = words.filter(|_| self.flags & NLM_F_ACK_TLVS != 0).and_then(|at| payload.get(at..));
         // Words that cannot be read are no reason to lose the verdict: the walk ends, and nothing was said.
-        let said = attributes(words.unwrap_or_default())
-            .filter_map(Result::ok)
-            .find(|attribute| attribute.kind == NLMSGERR_ATTR_MSG as u16)
-            .map(|attribute| attribute.text());
-        Ok(Some(Verdict { errno: error.saturating_neg(), said }))
+        let mut verdict = Verdict { errno: error.saturating_neg(), said: None, offset: None, missing: None };
+        for attribute in attributes(words.unwrap_or_default()).filter_map(Result::ok) {
+            match attribute.kind {
+                MSG => verdict.said = Some(attribute.text()),
+                OFFS => verdict.offset = attribute.u32().ok(),
+                MISS_TYPE => verdict.missing = attribute.u32().ok(),
+                _ => {}
+            }
+        }
+        Ok(Some(verdict))
     }
+}
+
+/// The length of the struct that stands before the attributes in a message of this kind.
+pub(crate) fn fixed_length(protocol: c_int, kind: u16) -> Option<usize> {
+    match (protocol, kind) {
+        (libc::NETLINK_ROUTE, libc::RTM_NEWLINK..=libc::RTM_SETLINK) => Some(16), // ifinfomsg
+        (libc::NETLINK_ROUTE, libc::RTM_NEWADDR..=libc::RTM_GETADDR) => Some(8),  // ifaddrmsg
+        (libc::NETLINK_ROUTE, libc::RTM_NEWROUTE..=libc::RTM_GETRULE) => Some(12), // rtmsg, ndmsg, fib_rule_hdr
+        (libc::NETLINK_NETFILTER, _) => Some(4),                                  // nfgenmsg
+        _ => None,
+    }
+}
+
+/// Which attribute of `message` begins at `offset`: its kind, and before it the kinds of the nests that it is in. Empty
+/// where none does. `fixed` is the length of the struct between the header and the attributes.
+pub(crate) fn path_to(message: &[u8], fixed: usize, offset: usize) -> Vec<u16> {
+    let (mut path, mut at, mut end) = (Vec::new(), HEADER.saturating_add(fixed), message.len());
+    while at <= offset && at < end {
+        let (Some(length), Some(kind)) = (u16_at(message, at), u16_at(message, at + 2)) else { break };
+        let next = at + usize::from(length).max(ATTRIBUTE_HEADER).next_multiple_of(4);
+        if at == offset {
+            path.push(kind & NLA_TYPE_MASK as u16);
+            return path;
+        }
+        if offset < next {
+            path.push(kind & NLA_TYPE_MASK as u16);
+            (at, end) = (at + ATTRIBUTE_HEADER, next.min(end));
+        } else {
+            at = next;
+        }
+    }
+    Vec::new()
 }
 
 /// The attributes in a message's payload or in a nest. Bytes that are not an attribute are given as one EBADMSG, and end
@@ -305,9 +481,49 @@ impl<'a> Attribute<'a> {
         self.payload.try_into().map(u32::from_ne_bytes).map_err(|_| malformed())
     }
 
+    /// A number of one byte.
+    pub fn u8(&self) -> io::Result<u8> {
+        self.payload.try_into().map(u8::from_ne_bytes).map_err(|_| malformed())
+    }
+
+    /// A number in the machine's byte order.
+    pub fn u16(&self) -> io::Result<u16> {
+        self.payload.try_into().map(u16::from_ne_bytes).map_err(|_| malformed())
+    }
+
+    /// A signed number in the machine's byte order.
+    pub fn i32(&self) -> io::Result<i32> {
+        self.u32().map(|value| value as i32)
+    }
+
+    /// A number in the machine's byte order.
+    pub fn u64(&self) -> io::Result<u64> {
+        self.payload.try_into().map(u64::from_ne_bytes).map_err(|_| malformed())
+    }
+
+    /// A number in the network's byte order.
+    pub fn be16(&self) -> io::Result<u16> {
+        self.payload.try_into().map(u16::from_be_bytes).map_err(|_| malformed())
+    }
+
     /// A number in the network's byte order, which is what nf_tables writes.
     pub fn be32(&self) -> io::Result<u32> {
         self.payload.try_into().map(u32::from_be_bytes).map_err(|_| malformed())
+    }
+
+    /// A number in the network's byte order.
+    pub fn be64(&self) -> io::Result<u64> {
+        self.payload.try_into().map(u64::from_be_bytes).map_err(|_| malformed())
+    }
+
+    /// An address: of IPv4 when there are four bytes, of IPv6 when there are sixteen.
+    pub fn address(&self) -> io::Result<IpAddr> {
+        address(self.payload).ok_or_else(malformed)
+    }
+
+    /// A hardware address of Ethernet's length. `EBADMSG` where the link has a longer or a shorter one.
+    pub fn mac(&self) -> io::Result<[u8; 6]> {
+        self.payload.try_into().map_err(|_| malformed())
     }
 
     /// A string up to its NUL, if it has one. A link's name can be any bytes; what is not UTF-8 is replaced.
@@ -322,6 +538,12 @@ impl<'a> Attribute<'a> {
     }
 }
 
+/// The address that these four or sixteen bytes are, in the network's order.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
 /// Cut the first `length` bytes off `rest`, and the gap up to the next multiple of four. Where that does not work out,
 /// nothing is left: the walk is over.
 fn split<'a>(rest: &mut &'a [u8], length: Option<usize>, least: usize) -> Option<&'a [u8]> {
@@ -333,7 +555,7 @@ fn split<'a>(rest: &mut &'a [u8], length: Option<usize>, least: usize) -> Option
     Some(first)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|chunk| u16::from_ne_bytes(*chunk))
 }
 
@@ -388,6 +610,70 @@ pub(crate) mod tests {
         }
     }
 
+    /// Compare a message of ours with the bytes that a tool sends for the same. They may differ in what the kernel does not
+    /// look at: the order of the attributes, the `NLA_F_NESTED` bit, the NUL behind a string, and the numbers in the header.
+    /// `fixed` is the length of the struct behind it.
+    pub(crate) fn same(ours: Message, golden: &[u8], fixed: usize) {
+        same_but(&ours.finish().unwrap(), golden, fixed, &[]);
+    }
+
+    /// The same, but for the attributes at these paths of kinds. A path that ends with 0 is of a list whose items' numbers
+    /// do not count.
+    pub(crate) fn same_but(ours: &[u8], golden: &[u8], fixed: usize, but: &[&[u16]]) {
+        let start = HEADER + fixed;
+        assert_eq!(u16_at(ours, 4), u16_at(golden, 4), "the type");
+        assert_eq!(u16_at(ours, 6), u16_at(golden, 6), "the flags");
+        assert_eq!(ours[HEADER..start], golden[HEADER..start], "the struct");
+        if let Err(what) = alike(&ours[start..], &golden[start..], &[], but) {
+            panic!("{what}\nours {ours:02x?}\ntool {golden:02x?}");
+        }
+    }
+
+    fn alike(ours: &[u8], golden: &[u8], path: &[u16], but: &[&[u16]]) -> Result<(), String> {
+        let deeper = |kind| [path, &[kind]].concat();
+        let sorted = |bytes| {
+            let mut all: Vec<Attribute> = attributes(bytes).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+            all.retain(|attribute| !but.contains(&&deeper(attribute.kind)[..]));
+            if but.contains(&&deeper(0)[..]) {
+                for attribute in &mut all {
+                    attribute.kind = 1;
+                }
+            }
+            all.sort_by_key(|attribute| attribute.kind);
+            Ok::<_, String>(all)
+        };
+        let (ours, golden) = (sorted(ours)?, sorted(golden)?);
+        let kinds = |all: &[Attribute]| all.iter().map(|attribute| attribute.kind).collect::<Vec<_>>();
+        if kinds(&ours) != kinds(&golden) {
+            return Err(format!("at {path:?} ours has {:?}, the tool's {:?}", kinds(&ours), kinds(&golden)));
+        }
+        for (ours, golden) in ours.iter().zip(&golden) {
+            let (a, b, path) = (ours.payload, golden.payload, deeper(ours.kind));
+            let inside = || match (a.len().min(b.len()) >= 16, alike(a, b, &path, but)) {
+                // A veth's peer: an ifinfomsg, then attributes.
+                (true, Err(_)) if a[..16] == b[..16] => alike(&a[16..], &b[16..], &path, but),
+                (_, verdict) => verdict,
+            };
+            if a != b && a.strip_suffix(&[0]) != Some(b) {
+                inside().map_err(|what| format!("in attribute {}: {what}: {a:02x?} or {b:02x?}", ours.kind))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The message under `# line` in a file of golden bytes.
+    pub(crate) fn golden(file: &str, line: &str) -> Vec<u8> {
+        goldens(file, line).remove(0)
+    }
+
+    /// The messages under `# line` in a file of golden bytes.
+    pub(crate) fn goldens(file: &str, line: &str) -> Vec<Vec<u8>> {
+        let lines = file.lines().skip_while(|found| found.strip_prefix("# ") != Some(line)).skip(1);
+        let all: Vec<_> = lines.take_while(|line| !line.starts_with('#')).map(hex).collect();
+        assert!(!all.is_empty(), "no golden bytes for `{line}`");
+        all
+    }
+
     /// Marsaglia's xorshift: enough to disturb bytes with, and no dependency.
     struct Random(u64);
 
@@ -423,7 +709,9 @@ pub(crate) mod tests {
         for attribute in attributes {
             steps += 1;
             let Ok(attribute) = attribute else { continue };
-            let _ = (attribute.u32(), attribute.be32(), attribute.text());
+            let _ = (attribute.u8(), attribute.u16(), attribute.u32(), attribute.u64(), attribute.i32());
+            let _ = (attribute.be16(), attribute.be32(), attribute.be64());
+            let _ = (attribute.text(), attribute.address(), attribute.mac());
             if depth > 0 {
                 walk_attributes(attribute.nested(), depth - 1);
             }
@@ -466,6 +754,10 @@ pub(crate) mod tests {
         20 00 00 00 03 00 02 02  45 53 03 6b a8 23 00 00
         a1 ff ff ff 0b 00 01 00  62 61 64 20 64 61 79 00";
 
+    fn accepted() -> Verdict {
+        Verdict { errno: 0, said: None, offset: None, missing: None }
+    }
+
     fn verdict(text: &str) -> Verdict {
         let bytes = hex(text);
         let mut all = messages(&bytes);
@@ -476,12 +768,13 @@ pub(crate) mod tests {
 
     #[test]
     fn verdicts_are_read_with_the_kernels_words() {
-        let unknown = Verdict { errno: EOPNOTSUPP, said: Some("Unknown device type".to_owned()) };
+        let unknown = Verdict { errno: EOPNOTSUPP, said: Some("Unknown device type".to_owned()), ..accepted() };
         assert_eq!(verdict(REFUSED), unknown);
         assert_eq!(verdict(REFUSED_CAPPED), unknown);
-        assert_eq!(verdict(ACCEPTED), Verdict { errno: 0, said: None });
-        assert_eq!(verdict(DONE), Verdict { errno: 0, said: None });
-        assert_eq!(verdict(DONE_WITH_ERROR), Verdict { errno: EOPNOTSUPP, said: Some("bad day".to_owned()) });
+        assert_eq!(verdict(ACCEPTED), accepted());
+        assert_eq!(verdict(DONE), accepted());
+        let bad_day = Verdict { errno: EOPNOTSUPP, said: Some("bad day".to_owned()), ..accepted() };
+        assert_eq!(verdict(DONE_WITH_ERROR), bad_day);
     }
 
     #[test]
@@ -489,18 +782,19 @@ pub(crate) mod tests {
         let mut bytes = hex(REFUSED_CAPPED);
         bytes[0x24] = 0xff; // the sentence's length
         let reply = messages(&bytes).next().unwrap().unwrap();
-        assert_eq!(reply.verdict().unwrap(), Some(Verdict { errno: EOPNOTSUPP, said: None }));
+        assert_eq!(reply.verdict().unwrap(), Some(Verdict { errno: EOPNOTSUPP, ..accepted() }));
     }
 
     #[test]
     fn an_acknowledgement_needs_only_its_beginning() {
-        assert!(acknowledged(&hex(ACCEPTED)).is_ok());
+        let (number, verdict) = acknowledged(&hex(ACCEPTED));
+        assert!(number == 0x6b03_5345 && verdict.is_ok());
         let refused = hex(REFUSED);
         for end in 20..=refused.len() {
-            assert_eq!(acknowledged(&refused[..end]).unwrap_err().raw_os_error(), Some(EOPNOTSUPP));
+            assert_eq!(acknowledged(&refused[..end]).1.unwrap_err().raw_os_error(), Some(EOPNOTSUPP));
         }
         for bytes in [&refused[..19], &hex(DONE), &[]] {
-            assert_eq!(acknowledged(bytes).unwrap_err().raw_os_error(), Some(EBADMSG));
+            assert_eq!(acknowledged(bytes).1.unwrap_err().raw_os_error(), Some(EBADMSG));
         }
     }
 
@@ -613,11 +907,126 @@ pub(crate) mod tests {
     #[test]
     fn a_message_is_stamped_again_for_each_question() {
         let mut bytes = Message::new(libc::RTM_GETLINK, 0).finish().unwrap();
-        assert!(!wants_ack(&bytes));
+        assert_eq!(wants_ack(&bytes), None);
         stamp(&mut bytes, NLM_F_ACK, 0x0102_0304);
-        assert!(wants_ack(&bytes));
+        assert_eq!(wants_ack(&bytes), Some(0x0102_0304));
         assert_eq!(bytes, hex("10 00 00 00 12 00 05 00  04 03 02 01 00 00 00 00"));
-        assert!(!wants_ack(&bytes[..15]));
-        assert!(!wants_ack(&[bytes, vec![0]].concat()));
+        assert_eq!(wants_ack(&bytes[..15]), None);
+        assert_eq!(wants_ack(&[bytes, vec![0]].concat()), None);
+        assert_eq!(wants_ack(&[]), None);
+    }
+
+    #[test]
+    fn joined_messages_are_numbered_and_only_the_last_is_acknowledged() {
+        let message = |kind| Message::new(kind, NLM_F_ACK);
+        let bytes = join([message(16), message(20), message(24)]).unwrap();
+        let all: Vec<_> = messages(&bytes).map(Result::unwrap).map(|m| (m.kind, m.sequence, m.flags)).collect();
+        assert_eq!(all, [(16, 0, NLM_F_REQUEST), (20, 1, NLM_F_REQUEST), (24, 2, NLM_F_REQUEST | NLM_F_ACK)]);
+        assert_eq!(wants_ack(&bytes), Some(2));
+        assert!(join([]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_offset_leads_to_its_attribute() {
+        let mut message = Message::new(libc::RTM_NEWLINK, 0);
+        message.ifinfo(7).u32(4, 1500).nest(18, |m| {
+            m.name(1, "veth").nest(2, |m| {
+                m.u8(9, 1);
+            });
+        });
+        let bytes = message.finish().unwrap();
+        // Header 16, ifinfomsg 16, mtu 8; then the nest at 40, its name at 44, the nest in it at 56, the number at 60.
+        for (offset, path) in [(32, &[4][..]), (40, &[18]), (44, &[18, 1]), (56, &[18, 2]), (60, &[18, 2, 9])] {
+            assert_eq!(path_to(&bytes, 16, offset), path, "{offset}");
+        }
+        for offset in [0, 16, 33, 46, 68, 4000] {
+            assert_eq!(path_to(&bytes, 16, offset), [0; 0], "{offset}");
+        }
+        mangle(&bytes, |bytes| (0..bytes.len() + 2).for_each(|offset| drop(path_to(bytes, 16, offset))));
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Tree {
+        Leaf(u16, Vec<u8>),
+        Nest(u16, Vec<Tree>),
+    }
+
+    fn grow(random: &mut Random, depth: usize) -> Vec<Tree> {
+        let one = |random: &mut Random| {
+            let kind = random.below(0x3fff) as u16;
+            match random.below(3) {
+                0 if depth > 0 => Tree::Nest(kind, grow(random, depth - 1)),
+                _ => Tree::Leaf(kind, (0..random.below(20)).map(|_| random.below(256) as u8).collect()),
+            }
+        };
+        (0..random.below(6)).map(|_| one(random)).collect()
+    }
+
+    fn plant(m: &mut Message, trees: &[Tree]) {
+        for tree in trees {
+            match tree {
+                Tree::Leaf(kind, value) => m.bytes(*kind, value),
+                Tree::Nest(kind, inside) => m.nest(*kind, |m| plant(m, inside)),
+            };
+        }
+    }
+
+    fn harvest(attributes: Attributes, like: &[Tree]) -> Vec<Tree> {
+        let read = |(attribute, like): (io::Result<Attribute>, &Tree)| {
+            let attribute = attribute.unwrap();
+            match like {
+                Tree::Leaf(..) => Tree::Leaf(attribute.kind, attribute.payload.to_vec()),
+                Tree::Nest(_, inside) => Tree::Nest(attribute.kind, harvest(attribute.nested(), inside)),
+            }
+        };
+        assert_eq!(attributes.clone().count(), like.len());
+        attributes.zip(like).map(read).collect()
+    }
+
+    /// Whatever is written is what is read, at any depth and length.
+    #[test]
+    fn any_tree_is_read_as_it_was_written() {
+        let mut random = Random(11);
+        for _ in 0..3000 {
+            let trees = grow(&mut random, 4);
+            let mut message = Message::new(1, 0);
+            plant(message.ifinfo(1), &trees);
+            let bytes = message.finish().unwrap();
+            let reply = messages(&bytes).next().unwrap().unwrap();
+            assert_eq!(harvest(reply.attributes(16), &trees), trees);
+        }
+    }
+
+    /// Every writer has the reader that undoes it, and no other length is taken for it.
+    #[test]
+    fn each_writer_has_its_reader() {
+        let (v4, v6): (IpAddr, IpAddr) = ("10.1.2.3".parse().unwrap(), "fd00::1".parse().unwrap());
+        let mut message = Message::new(1, 0);
+        message.u8(1, 200).u16(2, 0x1234).u32(3, 0x1234_5678).u64(4, 0x0123_4567_89ab_cdef);
+        message.be16(5, 0x1234).be32(6, 0x1234_5678).be64(7, 0x0123_4567_89ab_cdef);
+        message.address(8, v4).address(9, v6).bytes(10, &[2, 0, 0, 0, 0, 9]).flag(11).name(12, "x");
+        message.list(13, 1, [7u8, 8], |m, n| {
+            m.u8(2, n);
+        });
+        let bytes = message.finish().unwrap();
+        let reply = messages(&bytes).next().unwrap().unwrap();
+        let all: Vec<_> = reply.attributes(0).map(Result::unwrap).collect();
+        assert_eq!((all[0].u8().unwrap(), all[1].u16().unwrap()), (200, 0x1234));
+        assert_eq!((all[2].u32().unwrap(), all[3].u64().unwrap()), (0x1234_5678, 0x0123_4567_89ab_cdef));
+        assert_eq!((all[4].be16().unwrap(), all[4].payload), (0x1234, &[0x12, 0x34][..]));
+        assert_eq!((all[5].be32().unwrap(), all[5].payload), (0x1234_5678, &[0x12, 0x34, 0x56, 0x78][..]));
+        assert_eq!((all[6].be64().unwrap(), all[6].payload[0]), (0x0123_4567_89ab_cdef, 1));
+        assert_eq!((all[7].address().unwrap(), all[8].address().unwrap()), (v4, v6));
+        assert_eq!((all[9].mac().unwrap(), all[10].payload), ([2, 0, 0, 0, 0, 9], &[][..]));
+        let items: Vec<_> =
+            all[12].nested().map(|item| item.unwrap().nested().next().unwrap().unwrap().u8()).collect();
+        assert_eq!(items.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [7, 8]);
+        for (n, attribute) in all.iter().enumerate() {
+            assert_eq!(attribute.u8().is_ok(), attribute.payload.len() == 1, "{n}");
+            assert_eq!(attribute.be16().is_ok(), attribute.payload.len() == 2, "{n}");
+            assert_eq!(attribute.be64().is_ok(), attribute.payload.len() == 8, "{n}");
+            assert_eq!(attribute.mac().is_ok(), attribute.payload.len() == 6, "{n}");
+            assert_eq!(attribute.address().is_ok(), matches!(attribute.payload.len(), 4 | 16), "{n}");
+        }
     }
 }
