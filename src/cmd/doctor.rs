@@ -823,16 +823,17 @@ fn mounted(host: &Host) -> Row {
     group.row(name, costs, "ctr doctor --fix, as root")
 }
 
-/// Whether the device that a path leads to is the one that it should be.
+/// Whether the device that a name in /dev leads to is the one that it should be.
 fn is_node(node: &dev::Node) -> bool {
-    let stat = sys::openat(sys::CWD, node.name, k::O_PATH, 0).and_then(|fd| sys::fstat(fd.as_fd()));
+    let path = CString::new([b"/dev/", node.name.to_bytes()].concat()).unwrap_or_default();
+    let stat = sys::openat(sys::CWD, &path, k::O_PATH, 0).and_then(|fd| sys::fstat(fd.as_fd()));
     stat.is_ok_and(|s| s.st_mode & k::S_IFMT == k::S_IFCHR && s.st_rdev == u64::from(node.number()))
 }
 
 fn devices(host: &Host) -> Row {
     let mut group = Group::default();
     for node in &dev::NODES {
-        group.add(node.name.to_str().unwrap_or_default().trim_start_matches("/dev/"), is_node(node));
+        group.add(node.name.to_str().unwrap_or_default(), is_node(node));
     }
     let todo = if USUAL.iter().any(|usual| usual.fs == c"devtmpfs" && usual.lacks(host)) {
         "ctr doctor --fix, as root"

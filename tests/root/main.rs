@@ -10,6 +10,7 @@ mod breakout;
 mod capabilities;
 mod debian;
 mod devices;
+mod doctor;
 mod errors;
 mod exec;
 mod faults;
