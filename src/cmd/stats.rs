@@ -51,10 +51,10 @@ const FIRST: i32 = 500;
 /// How many readings a history has.
 const HISTORY: usize = 20;
 
-/// A screen of its own and no cursor; and back. A line's rest and a screen's rest are cleared after it was written, not before:
-/// nothing flickers.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// An empty screen; and below the last picture, which stays to be read. Nothing that would have to be put back: who is killed cannot do
+/// that. A line's rest and a screen's rest are cleared after it was written, not before: nothing flickers.
+const ENTER: &str = "\x1b[2J";
+const LEAVE: &str = "\r\n";
 
 /// One look at one container.
 #[derive(Clone, Copy, Debug, Default)]
@@ -349,10 +349,7 @@ fn live(watch: &mut Watch) -> Result<u8> {
     let ended = draw_on(watch, &signals);
     // Before anything is said about what went wrong.
     say(LEAVE)?;
-    let code = ended?;
-    // What there was at last stays to be read.
-    say(&watch.text(false)?)?;
-    Ok(code)
+    ended
 }
 
 /// Until it ends: the exit code.
