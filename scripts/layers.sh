@@ -18,7 +18,7 @@ layers='
 1.5 seccomp/
 2  network/ cgroup/
 3  container/limits.rs container/spec.rs container/device.rs container/sysctl.rs container/security.rs container/step.rs container/record.rs container/log.rs container/log/read.rs container/journal.rs container/ids.rs container/control.rs container/plan.rs container/trace.rs container/fault.rs
-4  container/facts.rs container/layer.rs container/spawn.rs container/child.rs container/supervise.rs container/supervisor.rs container/init.rs
+4  container/network.rs container/facts.rs container/layer.rs container/spawn.rs container/child.rs container/supervise.rs container/supervisor.rs container/init.rs
 4  container/enter.rs container/seal.rs container/halt.rs container/client.rs container/streams.rs
 4  container/mod.rs
 4  cli.rs

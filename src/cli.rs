@@ -66,9 +66,30 @@ pub struct Run {
     /// this directory becomes /; no ROOT is given then
     #[argh(option, arg_name = "DIR")]
     pub rootfs: Option<String>,
-    /// none (a loopback interface alone; the default) or host
+    /// bridge, none (a loopback interface alone), host, container:NAME, or a network's name; several add up
     #[argh(option, arg_name = "NET")]
-    pub network: Option<String>,
+    pub network: Vec<String>,
+    /// publish a port: -p 8080:80, -p 127.0.0.1:8080:80/udp, -p 8000-8010:80-90, -p 80 (any free one)
+    #[argh(option, short = 'p', arg_name = "[[IP:]HOST:]PORT")]
+    pub publish: Vec<String>,
+    /// publish every port of --expose at any free one
+    #[argh(switch, short = 'P')]
+    pub publish_all: bool,
+    /// a port that the command listens at, for -P
+    #[argh(option, arg_name = "PORT[/PROTO]")]
+    pub expose: Vec<String>,
+    /// its IPv4 address on the first network
+    #[argh(option, arg_name = "IP")]
+    pub ip: Option<String>,
+    /// its IPv6 address there
+    #[argh(option, arg_name = "IP")]
+    pub ip6: Option<String>,
+    /// its hardware address there
+    #[argh(option, arg_name = "MAC")]
+    pub mac_address: Option<String>,
+    /// one more name that others on its networks find it by
+    #[argh(option, arg_name = "NAME")]
+    pub network_alias: Vec<String>,
     /// host: see the host's processes
     #[argh(option, arg_name = "host")]
     pub pid: Option<String>,
@@ -90,12 +111,18 @@ pub struct Run {
     /// the program, COMMAND being its arguments
     #[argh(option, arg_name = "PROGRAM")]
     pub entrypoint: Option<String>,
-    /// a line for /etc/hosts
+    /// a line for /etc/hosts; the address host-gateway is this host as seen from inside
     #[argh(option, arg_name = "NAME:IP")]
     pub add_host: Vec<String>,
     /// a name server instead of the host's
     #[argh(option, arg_name = "IP")]
     pub dns: Vec<String>,
+    /// a domain to look names up in, instead of the host's; . for none
+    #[argh(option, arg_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// an option for /etc/resolv.conf, such as ndots:2, instead of the host's
+    #[argh(option, arg_name = "OPTION")]
+    pub dns_option: Vec<String>,
     /// a resource limit, such as nofile=1024:4096
     #[argh(option, arg_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
@@ -590,6 +617,59 @@ pub struct Audit {
     pub format: Option<String>,
 }
 
+/// Say what a container publishes, and where
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "port", help_triggers("--help"))]
+pub struct Port {}
+
+/// Make, look at and remove networks: create, ls, inspect, rm, prune, connect, disconnect, reload
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "network", help_triggers("--help"))]
+pub struct Network {
+    /// create: its addresses, such as 10.5.0.0/24, once for each of IPv4 and IPv6
+    #[argh(option, arg_name = "SUBNET")]
+    pub subnet: Vec<String>,
+    /// create: the address of this host there (the first of the subnet)
+    #[argh(option, arg_name = "IP")]
+    pub gateway: Vec<String>,
+    /// create: with IPv6
+    #[argh(switch)]
+    pub ipv6: bool,
+    /// create: it leads nowhere but to its own containers and this host
+    #[argh(switch)]
+    pub internal: bool,
+    /// create: the largest packet, in bytes (the uplink's)
+    #[argh(option, arg_name = "BYTES")]
+    pub mtu: Option<String>,
+    /// create: bridge (the default), or macvlan, on a link of this host
+    #[argh(option, short = 'd', arg_name = "bridge|macvlan")]
+    pub driver: Option<String>,
+    /// create: parent=LINK, for macvlan
+    #[argh(option, short = 'o', arg_name = "KEY=VALUE")]
+    pub opt: Vec<String>,
+    /// create: a label
+    #[argh(option, short = 'l', arg_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// connect: its IPv4 address there
+    #[argh(option, arg_name = "IP")]
+    pub ip: Option<String>,
+    /// connect: its IPv6 address there
+    #[argh(option, arg_name = "IP")]
+    pub ip6: Option<String>,
+    /// connect: one more name there
+    #[argh(option, arg_name = "NAME")]
+    pub alias: Vec<String>,
+    /// ls: names alone
+    #[argh(switch, short = 'q')]
+    pub quiet: bool,
+    /// rm: one that is not there is no error; disconnect: whatever its record says; prune: without asking
+    #[argh(switch, short = 'f')]
+    pub force: bool,
+    /// ls, inspect: table, json, or a template such as '{.Name} {.Subnet}'
+    #[argh(option, arg_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
 /// Say what this machine can do for containers, what is missing, what that costs and what to do
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "doctor", help_triggers("--help"))]
@@ -635,7 +715,7 @@ pub fn create_info() -> CommandInfoWithArgs {
 }
 
 /// Every verb, in the order of the help text.
-pub const VERBS: [Verb; 26] = [
+pub const VERBS: [Verb; 28] = [
     with_command("run", "ROOT COMMAND [ARG…]", Run::get_args_info),
     with_command("create", "ROOT COMMAND [ARG…]", create_info),
     verb("start", "CONTAINER…", Start::get_args_info),
@@ -657,6 +737,8 @@ pub const VERBS: [Verb; 26] = [
     verb("rename", "CONTAINER NAME", Rename::get_args_info),
     verb("cp", "CONTAINER:SRC|SRC|- CONTAINER:DEST|DEST|-", Cp::get_args_info),
     verb("prune", "", Prune::get_args_info),
+    verb("network", "create|ls|inspect|rm|prune|connect|disconnect|reload [NETWORK…] [CONTAINER]", Network::get_args_info),
+    verb("port", "CONTAINER [PORT]", Port::get_args_info),
     verb("events", "", Events::get_args_info),
     verb("info", "", Info::get_args_info),
     verb("audit", "CONTAINER", Audit::get_args_info),
@@ -814,6 +896,11 @@ pub fn help(verb: &Verb) -> String {
         );
     }
     text
+}
+
+/// The help of the verb with this name.
+pub fn help_of(name: &str) -> String {
+    VERBS.iter().find(|verb| verb.name == name).map_or(String::new(), help)
 }
 
 /// The help of ctr itself.

@@ -18,10 +18,12 @@ mod cmd;
 mod container;
 mod error;
 mod filter;
+mod folders;
 mod idmap;
 mod json;
 mod lsm;
 mod names;
+mod network;
 mod procfs;
 mod seccomp;
 mod signals;
@@ -131,6 +133,8 @@ fn run(words: &[OsString]) -> Result<u8> {
         Some("ps") => cmd::ps::ps,
         Some("prune") => cmd::ps::prune,
         Some("inspect") => cmd::inspect::inspect,
+        Some("network") => cmd::network::network,
+        Some("port") => cmd::network::port,
         Some("info") => cmd::inspect::info,
         Some("stats") => cmd::stats::stats,
         Some("top") => cmd::top::top,

@@ -3,6 +3,7 @@
 //! names, with everything settled that depends on where and by whom they were typed.
 
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,10 @@ use crate::container::spec::{self, Care, Health, Mount, Network, Root, Spec, Use
 use crate::container::sysctl::{self, Space, Sysctl};
 use crate::error::{Doing, Error, Result};
 use crate::idmap::{self, IdMap};
+use crate::network::USUAL;
+use crate::network::connect::Join;
+use crate::network::hosts::Resolver;
+use crate::network::ports;
 use crate::{caps, clock, names, signals, sys};
 
 /// Checks the words; looks at nothing but environment and files that were named.
@@ -79,15 +84,8 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         terminal: asked.tty,
         volumes,
         tmpfs,
-        network: match asked.network.as_deref() {
-            None | Some("none") => Network::None,
-            Some("host") => Network::Host,
-            Some(other) => {
-                return Err(Error::usage(format_args!(
-                    "bad --network {other:?}: none and host are what there is so far"
-                )));
-            }
-        },
+        network: network(asked)?,
+        ports: ports(asked)?,
         host_pid: only_host(&asked.pid, "--pid")?,
         host_ipc: only_host(&asked.ipc, "--ipc")?,
         host_uts: only_host(&asked.uts, "--uts")?,
@@ -105,7 +103,11 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
         },
         ids,
         hosts: asked.add_host.iter().map(|text| spec::host(text)).collect::<Result<_>>()?,
-        dns: asked.dns.iter().map(|text| spec::name_server(text)).collect::<Result<_>>()?,
+        resolver: Resolver {
+            servers: asked.dns.iter().map(|text| spec::name_server(text)).collect::<Result<_>>()?,
+            search: asked.dns_search.iter().map(|text| spec::search(text)).collect::<Result<_>>()?,
+            options: asked.dns_option.iter().map(|text| spec::dns_option(text)).collect::<Result<_>>()?,
+        },
         limits: ulimits(&asked.ulimit)?,
         shm_size: asked.shm_size.as_deref().map_or(Ok(64 << 20), |text| spec::bytes(text, "--shm-size"))?,
         init: asked.init,
@@ -129,6 +131,107 @@ pub fn spec(asked: &Run, mut operands: Vec<OsString>) -> Result<Spec> {
     spec.sysctls = sysctls(&asked.sysctl, &spec)?;
     contradictions(&spec, asked)?;
     Ok(spec)
+}
+
+/// The networks, and what is wished of the first of them.
+fn network(asked: &Run) -> Result<Network> {
+    let words: Vec<&str> = asked.network.iter().map(String::as_str).collect();
+    let aliases = asked.network_alias.iter().map(|text| spec::alias(text)).collect::<Result<Vec<_>>>()?;
+    let of = |text: &Option<String>, option: &str| {
+        let bad = |text: &String| Error::usage(format_args!("bad {option} {text:?}: it is an address, such as 10.88.0.7"));
+        text.as_ref().map(|text| text.parse::<IpAddr>().map_err(|_| bad(text))).transpose()
+    };
+    let (v4, v6) = (of(&asked.ip, "--ip")?, of(&asked.ip6, "--ip6")?);
+    let mac = asked.mac_address.as_deref().map(spec::mac).transpose()?;
+    let wishes = [
+        (v4.is_some(), "--ip"),
+        (v6.is_some(), "--ip6"),
+        (mac.is_some(), "--mac-address"),
+        (!aliases.is_empty(), "--network-alias"),
+        (!asked.publish.is_empty(), "-p"),
+        (asked.publish_all, "-P"),
+    ];
+    let wish = wishes.iter().find_map(|(given, option)| given.then_some(*option));
+    let single = |network: Network, word: &str| match (wish, words.len()) {
+        (_, 2..) => Err(Error::usage(format_args!("--network {word} goes with no other network"))),
+        (Some(option), _) => Err(Error::usage(format_args!("{option} with --network {word}: there is no network of its own to have it on"))),
+        _ => Ok(network),
+    };
+    let usual = words.is_empty();
+    if usual && sys::euid() != 0 {
+        return single(Network::None, "none (without root there is no other of its own)");
+    }
+    for word in &words {
+        match word.split_once(':') {
+            _ if *word == "none" => return single(Network::None, word),
+            _ if *word == "host" => return single(Network::Host, word),
+            Some(("container", other)) if !other.is_empty() => {
+                return single(Network::Container(other.to_owned()), "container:…");
+            }
+            _ if names::check(word).is_err() => {
+                return Err(Error::usage(format_args!(
+                    "bad --network {word:?}: it is bridge, none, host, container:NAME, or a network's name (ctr network ls)"
+                )));
+            }
+            _ if sys::euid() != 0 => {
+                return Err(Error::usage(format_args!(
+                    "--network {word} takes root: bridges belong to the host's network; without root it is none or host"
+                )));
+            }
+            _ => {}
+        }
+    }
+    let (v4, v6) = match (v4, v6) {
+        (Some(IpAddr::V6(_)), _) => return Err(Error::usage("--ip is for IPv4: --ip6 is for the other")),
+        (_, Some(IpAddr::V4(_))) => return Err(Error::usage("--ip6 is for IPv6: --ip is for the other")),
+        (v4, v6) => (
+            v4.and_then(|v4| if let IpAddr::V4(v4) = v4 { Some(v4) } else { None }),
+            v6.and_then(|v6| if let IpAddr::V6(v6) = v6 { Some(v6) } else { None }),
+        ),
+    };
+    let mut joins: Vec<Join> = Vec::new();
+    for word in if usual { vec![USUAL] } else { words } {
+        let word = if word == "default" { USUAL } else { word };
+        if joins.iter().any(|join| join.network == word) {
+            return Err(Error::usage(format_args!("--network {word} is there twice")));
+        }
+        let first = joins.is_empty();
+        joins.push(Join {
+            network: word.to_owned(),
+            aliases: aliases.clone(),
+            v4: v4.filter(|_| first),
+            v6: v6.filter(|_| first),
+            mac: mac.filter(|_| first),
+            usual: usual && wish.is_none(),
+        });
+    }
+    Ok(Network::Joined(joins))
+}
+
+/// What is to be published.
+fn ports(asked: &Run) -> Result<Vec<ports::Wish>> {
+    let mut all: Vec<ports::Wish> = Vec::new();
+    for text in &asked.publish {
+        all.extend(ports::publish(text)?);
+    }
+    for (n, one) in all.iter().enumerate() {
+        let twice = |other: &&ports::Wish| {
+            one.host.is_some() && (other.protocol, other.host) == (one.protocol, one.host) && other.at == one.at
+        };
+        if let Some(other) = all.iter().skip(n + 1).find(twice) {
+            let port = other.host.unwrap_or_default();
+            return Err(Error::usage(format_args!("-p: the port {port}/{} is published twice", other.protocol.name())));
+        }
+    }
+    for text in &asked.expose {
+        for (inside, protocol) in ports::expose(text)? {
+            let there = all.iter().any(|wish| (wish.inside, wish.protocol) == (inside, protocol));
+            if asked.publish_all && !there {
+                all.push(ports::Wish { protocol, at: None, host: None, inside });
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Every option that limits what the container may use, with what was given for it.
@@ -196,7 +299,7 @@ fn ulimits(texts: &[String]) -> Result<Vec<spec::Limit>> {
 fn sysctls(texts: &[String], spec: &Spec) -> Result<Vec<Sysctl>> {
     let has = |space| match space {
         Space::Ipc => !spec.host_ipc,
-        Space::Network => spec.network != Network::Host,
+        Space::Network => spec.network.is_own(),
         Space::Uts => !spec.host_uts,
     };
     let mut all: Vec<Sysctl> = Vec::new();

@@ -14,7 +14,7 @@ use crate::audit::judge::{self, Asked, Bind, Ids, Verdict, Weight};
 use crate::audit::{limits, look, parse, show};
 use crate::cli::Audit;
 use crate::container::record::{Record, State};
-use crate::container::spec::{self, Network, Root, Spec, Userns};
+use crate::container::spec::{self, Root, Spec, Userns};
 use crate::error::{Error, Result};
 use crate::{caps, sys};
 
@@ -155,7 +155,7 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
 
 fn shared(spec: &Spec, record: &Record) -> BTreeSet<&'static str> {
     let all = [
-        ("net", spec.network == Network::Host),
+        ("net", !spec.network.is_own()),
         ("pid", spec.host_pid),
         ("ipc", spec.host_ipc),
         ("uts", spec.host_uts),

@@ -931,7 +931,7 @@ fn link(host: &Host, kind: &'static str) -> Row {
         "bridge" => (netlink::link::add_bridge("ctr0"), "modprobe bridge"),
         _ => (netlink::link::add_veth("ctr0", "ctr1"), "modprobe veth"),
     };
-    let ops = vec![Op::Netlink(message.finish().unwrap_or_default())];
+    let ops = vec![Op::Netlink(message.finish().unwrap_or_default(), "ip link add".to_owned())];
     match host.attempt(k::CLONE_NEWNET, ops) {
         Ok(()) => Row::good(kind, "made and thrown away".to_owned()),
         Err(refused) => {

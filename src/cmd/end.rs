@@ -155,6 +155,7 @@ pub fn rename(words: &[OsString]) -> Result<u8> {
         return Err(Error::usage(format_args!("{new} has this name already")));
     }
     state.rename(&found, &new)?;
+    super::network::renamed(&found, &new);
     journal::note("rename", &found.record, Some(&new), &[("oldName", found.name.clone())]);
     Ok(0)
 }

@@ -119,7 +119,7 @@ fn describe(found: &Found, size: bool) -> Value {
         ("Userns", userns(found)),
         ("Mounts", mounts(found)),
         ("Config", config(found)),
-        ("NetworkSettings", Value::map([("Ports", Value::Map(Vec::new()))])),
+        ("NetworkSettings", super::network::settings(found)),
     ];
     if size {
         entries.push(("SizeRw", super::ps::written(found).into()));
@@ -187,7 +187,11 @@ fn host_config(found: &Found) -> Value {
     });
     Value::map([
         ("Binds", words(found, "--volume")),
-        ("NetworkMode", text("--network", "none")),
+        ("NetworkMode", super::network::mode(record).into()),
+        ("PortBindings", super::network::bindings(record)),
+        ("PublishAllPorts", has("--publish-all")),
+        ("DnsSearch", words(found, "--dns-search")),
+        ("DnsOptions", words(found, "--dns-option")),
         ("RestartPolicy", Value::map([("Name", name.into()), ("MaximumRetryCount", times.into())])),
         ("AutoRemove", has("--rm")),
         ("PidMode", text("--pid", "")),

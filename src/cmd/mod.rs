@@ -10,6 +10,7 @@ pub mod events;
 pub mod exec;
 pub mod inspect;
 pub mod logs;
+pub mod network;
 pub mod pause;
 pub mod ps;
 pub mod run;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use argh::ArgsInfo;
@@ -23,7 +23,7 @@ use crate::container::spec::{Care, Root, Spec};
 use crate::container::step::{Step, namespaces};
 use crate::container::supervisor::{self, Job};
 use crate::container::trace::Trace;
-use crate::container::{control, journal, limits, security, spawn, streams, supervise};
+use crate::container::{control, journal, limits, network, security, spawn, streams, supervise};
 use crate::error::{Doing, Error, Result};
 use crate::{names, sys, tty};
 
@@ -240,6 +240,10 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     let entry = State::transient()?.create(&name, false, spec.name.is_some())?;
     trace.note("record", "the container has a name and a record");
     let lease = facts::lease(&spec, &mut facts)?;
+    let mut record = brief_record(&spec, asked, &facts.id)?;
+    let ourselves_pid = std::process::id();
+    record.set("supervisor", ourselves_pid.to_string());
+    let joined = std::cell::RefCell::new(network::join(&spec, &mut facts, &name, &mut held, &mut record, &entry)?);
     let wanted = streams::Wanted {
         interactive: spec.interactive,
         terminal: spec.terminal,
@@ -249,11 +253,8 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
     };
     let (mut connected, given) = streams::connect(wanted, signals, &mut held)?;
     (facts.stdio, facts.terminal) = (given.stdio, given.terminal);
-    let ourselves_pid = std::process::id();
     let ourselves = sys::pidfd_open(ourselves_pid).doing("get a descriptor of ourselves", "pidfd_open")?;
     facts.parent = ourselves.as_raw_fd();
-    let mut record = brief_record(&spec, asked, &facts.id)?;
-    record.set("supervisor", ourselves_pid.to_string());
     // Most have none: it costs more than all that a short command does. Their device nodes are dead without rules: no mount of
     // a container lets nodes live but that of its own /dev, which it cannot add to.
     let group = if limits::are_asked(&spec) {
@@ -278,17 +279,20 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         sys::adopt_orphans().doing("become the parent of orphans", "prctl")?;
     }
     let current = std::cell::RefCell::new(record);
-    let beside = |pid: u32, facts: &Facts| {
+    let beside = |pid: u32, space: u32, facts: &Facts| {
         facts.remember(&mut current.borrow_mut());
+        network::attach(&joined, space, &mut current.borrow_mut())?;
         current.borrow_mut().set("pid", pid.to_string());
         entry.save(&current.borrow()).and_then(|()| files.started(pid))
     };
     let born = spawn::birth(&spec, &mut facts, &mut trace, &beside)
         .map_err(|e| files.withdraw(facts::if_empty(e, &root, &spec.root)))?;
     trace.sum();
-    if let Some(why) = &facts.fallback {
-        Facts::warning(&name, why);
-    }
+    Facts::warn(facts.warnings(&name).iter().map(String::as_str));
+    network::open(&joined, born.pidfd.as_fd()).inspect_err(|_| {
+        let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
+        let _ = sys::wait_pidfd(born.pidfd.as_fd());
+    })?;
     // The container has what it needs of these; held here, they would keep its pipes open.
     drop(held);
     let settled = || entry.save_identity(&current.borrow(), born.pid);
@@ -306,6 +310,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         group.kill();
     }
     drop(group);
+    drop(joined);
     drop(lease);
     entry.remove();
     // We end now, and the kernel closes the rest faster than we could.
@@ -348,7 +353,9 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Result<Record> {
         ("--ipc", &asked.ipc),
         ("--uts", &asked.uts),
         ("--shm-size", &asked.shm_size),
-        ("--network", &asked.network),
+        ("--ip", &asked.ip),
+        ("--ip6", &asked.ip6),
+        ("--mac-address", &asked.mac_address),
         ("--userns", &asked.userns),
         ("--stop-signal", &asked.stop_signal),
         ("--stop-timeout", &asked.stop_timeout),
@@ -382,6 +389,12 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Result<Record> {
         ("--tmpfs", &asked.tmpfs),
         ("--add-host", &asked.add_host),
         ("--dns", &asked.dns),
+        ("--dns-search", &asked.dns_search),
+        ("--dns-option", &asked.dns_option),
+        ("--network", &asked.network),
+        ("--network-alias", &asked.network_alias),
+        ("--publish", &asked.publish),
+        ("--expose", &asked.expose),
     ] {
         for value in values {
             add(option, Some(value));
@@ -405,6 +418,7 @@ fn brief_record(spec: &Spec, asked: &Run, id: &str) -> Result<Record> {
         ("--interactive", asked.interactive),
         ("--init", asked.init),
         ("--privileged", asked.privileged),
+        ("--publish-all", asked.publish_all),
         ("--oom-kill-disable", asked.oom_kill_disable),
     ] {
         if on {

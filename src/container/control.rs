@@ -35,13 +35,15 @@ pub mod ask {
     pub const KILL: u8 = b'K';
     /// These options (`--memory 1g`, one a line) replace those of the record; answered by [`super::tell::NOTED`].
     pub const UPDATE: u8 = b'U';
+    /// These lines (`--network`, `net`) replace those of the record; answered by [`super::tell::NOTED`].
+    pub const NETWORKS: u8 = b'N';
     /// I only want to know how it ends.
     pub const WAIT: u8 = b'W';
 }
 
 /// What a supervisor says.
 pub mod tell {
-    /// It runs; its pid follows (four bytes, native order), and if it has the host's ids though it was to have its own, why.
+    /// It runs; its pid follows (four bytes, native order), and lines that who started it should read.
     pub const STARTED: u8 = b's';
     /// It could not be started: exit code, then the error's line.
     pub const FAILED: u8 = b'f';
@@ -108,6 +110,20 @@ pub fn connect(dir: BorrowedFd) -> io::Result<OwnedFd> {
         let _ = rootfs::sys::fchdir(here.as_fd());
     }
     socket
+}
+
+/// Tells the supervisor of the container whose directory this is which networks it is on now, and waits until that is noted.
+pub fn networks(dir: BorrowedFd, lines: &str) -> io::Result<()> {
+    let socket = connect(dir)?;
+    send_surely(socket.as_fd(), ask::NETWORKS, lines.as_bytes())?;
+    let mut message = [0u8; 1 + MOST];
+    loop {
+        match next(socket.as_fd(), &mut message, 10_000)? {
+            Some((tell::NOTED, _)) => return Ok(()),
+            Some(_) => {}
+            None => return Err(io::Error::other("it did not answer")),
+        }
+    }
 }
 
 /// A supervisor's socket, in its working directory.

@@ -319,7 +319,7 @@ impl Door {
             }
         };
         entered.doing(format_args!("enter the namespaces of {}", found.name), "setns").map_err(gone)?;
-        let born = spawn::spawn(&plan, &mut Trace::new(false), |_| {
+        let born = spawn::spawn(&plan, &mut Trace::new(false), |_, _| {
             sealed.let_go();
             Ok(())
         });

@@ -15,12 +15,13 @@ use rootfs::path::Kind;
 use super::device;
 use super::ids::Lease;
 use super::init;
-use super::plan::{CgroupView, Facts, HostMount, Layer, Way};
+use super::plan::{CgroupView, Facts, HostMount, Layer, Net, Way};
 use super::record::Record;
 use super::spec::{Limit, Network, Root, Spec, Userns};
 use super::step::Stdio;
 use crate::error::{Doing, Error, Result, exit};
 use crate::idmap::IdMap;
+use crate::network::hosts::{self, Resolver};
 use crate::{caps, names, procfs, sys, user};
 
 /// Opens what shall become `/`, to look at.
@@ -99,9 +100,27 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         }
         None => id.get(..names::SHORT).unwrap_or(&id).to_owned(),
     };
-    let resolv_conf = match spec.network {
-        Network::None => "# this container has no network (--network none)\n".to_owned(),
-        Network::Host => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+    let resolver = &spec.resolver;
+    let resolv_conf = match &spec.network {
+        Network::None if *resolver == Resolver::default() => {
+            "# this container has no network (--network none)\n".to_owned()
+        }
+        Network::None => hosts::resolver(resolver, ""),
+        Network::Host if *resolver == Resolver::default() => {
+            std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+        }
+        Network::Host | Network::Joined(_) | Network::Container(_) => hosts::resolv_conf(resolver),
+    };
+    let net = match &spec.network {
+        Network::None => Net::None,
+        Network::Host => Net::Host,
+        // What is not known yet is found out by who makes it: see `network.rs`.
+        Network::Container(_) => Net::Of { process: -1, hosts: None },
+        Network::Joined(joins) => {
+            let networks: Vec<&str> = joins.iter().map(|join| join.network.as_str()).collect();
+            let words = format!("lo up; a link, an address and a way out of {}", networks.join(", "));
+            Net::Joined { messages: Vec::new(), words, hosts: None }
+        }
     };
     let mut volume_kinds = Vec::new();
     for volume in &spec.volumes {
@@ -114,6 +133,7 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
     }
     let host_mounts = if spec.root == Root::Host { host_mounts()? } else { Vec::new() };
     Ok(Facts {
+        net,
         id,
         hostname,
         user,
@@ -133,6 +153,7 @@ pub fn gather(spec: &Spec, root: &OwnedFd, id: String) -> Result<Facts> {
         late_writes: Vec::new(),
         caller_is_root: way == Way::Plain && sys::all_ids_are_root(),
         fallback,
+        notices: Vec::new(),
         parent: -1,
         init: spec.init.then_some(-1),
         volume_kinds,
@@ -296,13 +317,19 @@ impl Facts {
         }
     }
 
-    /// Why it has the host's ids though it was to have its own, for who started it to read: what weakens a boundary is not done
-    /// in silence.
-    pub fn warning(name: &str, why: &str) {
-        let _ = writeln!(
-            io::stderr(),
-            "ctr: {name} has the host's user ids, not its own: {why} (--userns host: if that is wanted)"
-        );
+    /// What who started it should read, a line each: what weakens a boundary, or is less than was asked for, is not done in silence.
+    pub fn warnings(&self, name: &str) -> Vec<String> {
+        let ids = self.fallback.as_ref().map(|why| {
+            format!("{name} has the host's user ids, not its own: {why} (--userns host: if that is wanted)")
+        });
+        ids.into_iter().chain(self.notices.iter().cloned()).collect()
+    }
+
+    /// Says so.
+    pub fn warn<'a>(lines: impl IntoIterator<Item = &'a str>) {
+        for line in lines {
+            let _ = writeln!(io::stderr(), "ctr: {line}");
+        }
     }
 
     /// Writes down which ids the container has.

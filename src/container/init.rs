@@ -37,7 +37,7 @@ pub fn run(command: Vec<CString>, env: Vec<CString>) -> Result<u8> {
         group: None,
         lasting: false,
     };
-    let born = spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(()))?;
+    let born = spawn::spawn(&plan, &mut Trace::new(false), |_, _| Ok(()))?;
     loop {
         let mut wanted =
             [sys::PollFd { fd: std::os::fd::AsRawFd::as_raw_fd(&signals), events: libc::POLLIN, revents: 0 }];

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod layer;
 pub mod limits;
 pub mod log;
+pub mod network;
 pub mod plan;
 pub mod record;
 pub mod seal;

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use rootfs::{InRoot, Op as Tree, Slot};
 
 use super::device::Node;
 use super::security::Boundary;
-use super::spec::{Network, Root, Spec, Tmpfs, Volume};
+use super::spec::{Root, Spec, Tmpfs, Volume};
 use super::step::{Op, Program, Stdio, Step, step};
 use crate::caps;
 use crate::idmap::IdMap;
@@ -96,9 +96,40 @@ pub enum CgroupView {
     Machine,
 }
 
+/// Which network it turns out to be in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// One of its own, with a loopback interface and nothing else.
+    None,
+    /// The host's.
+    Host,
+    /// That of the container whose process is behind this pidfd; and that one's `/etc/hosts`.
+    Of { process: RawFd, hosts: Option<PathBuf> },
+    /// One of its own. What is to be done in there as soon as its cables are there, in rtnetlink's messages and in words; and its
+    /// `/etc/hosts`, which changes as others come and go.
+    Joined { messages: Vec<u8>, words: String, hosts: Option<PathBuf> },
+}
+
+impl Net {
+    /// Whether it has a network namespace of its own.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Net::None | Net::Joined { .. })
+    }
+
+    /// Its `/etc/hosts` on the host.
+    fn hosts(&self) -> Option<&Path> {
+        match self {
+            Net::Of { hosts, .. } | Net::Joined { hosts, .. } => hosts.as_deref(),
+            Net::None | Net::Host => None,
+        }
+    }
+}
+
 /// What was found out about the machine and the root before planning.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// Which network.
+    pub net: Net,
     /// Its 64-digit id.
     pub id: String,
     /// The host name it gets (or has, if it shares the host's).
@@ -121,6 +152,8 @@ pub struct Facts {
     pub caller_is_root: bool,
     /// Why it has the host's ids though it was to have its own.
     pub fallback: Option<String>,
+    /// What else who started it should read.
+    pub notices: Vec<String>,
     /// Where its writes go.
     pub layer: Layer,
     /// The command may not start before the parent has written a file (`--pidfile`, or the record of one that outlives it).
@@ -212,6 +245,8 @@ const SYS: Slot = 3;
 const SHM: Slot = 4;
 const DEV: Slot = 5;
 const ETC: Slot = 6;
+/// `/etc/hosts`, among these.
+const HOSTS: Slot = ETC + 1;
 const DEVICES: Slot = ETC + 3;
 const LAYER: Slot = DEVICES + rootfs::dev::NODES.len();
 /// The user namespace, to shift mounts with, and the process that holds it.
@@ -292,14 +327,22 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     for (wanted, flag) in [
         (!spec.host_uts, k::CLONE_NEWUTS),
         (!spec.host_ipc, k::CLONE_NEWIPC),
-        (spec.network == Network::None, k::CLONE_NEWNET),
+        (facts.net.is_own(), k::CLONE_NEWNET),
     ] {
         held |= if wanted { flag } else { 0 };
     }
+    let enter_network = || match facts.net {
+        // Before anything is mounted: sysfs shows the links of whoever mounts it.
+        Net::Of { process, .. } => {
+            Some(step("network", "the other container's", vec![Op::EnterOf(process, k::CLONE_NEWNET)]))
+        }
+        _ => None,
+    };
     match facts.way {
         Way::Plain => {
             outer.extend(copies);
             inner.extend(join_groups);
+            inner.extend(enter_network());
             inner.extend([private(), namespace_root()]);
             inner.extend(build);
             inner.push(enter(c"root"));
@@ -316,6 +359,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
                 let why = "the namespaces that its user namespace owns";
                 inner.push(step("namespaces", why, vec![Op::Enter(HOLDER, held)]));
             }
+            inner.extend(enter_network());
             inner.extend([private(), namespace_root()]);
             inner.extend(build);
             inner.push(enter(c"root"));
@@ -323,7 +367,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
         Way::Alone { .. } => {
             inner.push(step("maps", "root inside is the caller outside", vec![Op::AwaitParent(facts.parent)]));
             inner.extend(join_groups);
-            inner.extend([private(), early(spec)]);
+            inner.extend([private(), early(spec, facts)]);
             inner.extend(copies);
             inner.push(namespace_root());
             inner.extend(build);
@@ -403,6 +447,11 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         let ops = copy(path, LAYER, false, writable);
         steps.push(step("layer-dir", "the directory that takes the writes", ops));
     }
+    if let Some(hosts) = facts.net.hosts() {
+        // Not shifted: it belongs to who is root inside already, on whatever filesystem it is.
+        let plain = Tree::Tree { from: c(hosts), recursive: false, rules: hosts_rules(spec), into: HOSTS };
+        steps.push(step("hosts", "the file in which others' names come and go", vec![tree(plain)]));
+    }
     if !facts.host_mounts.is_empty() {
         let ops = facts
             .host_mounts
@@ -425,6 +474,11 @@ fn copies(spec: &Spec, facts: &Facts, first_volume: Slot) -> Vec<Step> {
         steps.push(step("host-shm", "shared memory of the host, as asked", vec![tree(plain)]));
     }
     steps
+}
+
+/// What holds for the mount of `/etc/hosts`.
+fn hosts_rules(spec: &Spec) -> Rules {
+    Rules { read_only: spec.read_only, no_devices: true, slave: false }
 }
 
 /// Where the trees of control groups are.
@@ -573,10 +627,10 @@ fn host_nodes(facts: &Facts, before: &str) -> Vec<Op> {
 
 /// In a user namespace the kernel lets proc and sysfs be mounted, and device nodes be used, only while the host's are
 /// still to be seen.
-fn early(spec: &Spec) -> Step {
+fn early(spec: &Spec, facts: &Facts) -> Step {
     let new = |fs, flags| NewFs { fs, data: CString::default(), flags };
     let mut ops = vec![tree(new(c"proc", PLAIN).detached(PROC))];
-    ops.push(if spec.network == Network::None {
+    ops.push(if facts.net.is_own() {
         tree(new(c"sysfs", PLAIN | sysfs_rules(spec)).detached(SYS))
     } else {
         // sysfs shows the interfaces of a network namespace; only who owns that may mount one.
@@ -612,7 +666,7 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
 
     let files_aside = || {
         let files = etc(spec, facts).into_iter().zip(ETC_NAMES).zip(ETC..);
-        let ops = files.flat_map(|((content, name), slot)| {
+        let ops = files.filter(|(_, slot)| *slot != HOSTS || facts.net.hosts().is_none()).flat_map(|((content, name), slot)| {
             let from = CString::from(name);
             [
                 tree(Tree::File(from.clone(), content)),
@@ -715,25 +769,18 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
 /// What the three files say.
 fn etc(spec: &Spec, facts: &Facts) -> [Vec<u8>; 3] {
     let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    if spec.network == Network::None {
+    if facts.net == Net::None {
         let _ = writeln!(hosts, "127.0.0.1\t{}", facts.hostname);
     }
     for (name, address) in &spec.hosts {
-        let _ = writeln!(hosts, "{address}\t{name}");
+        // In the host's own network that is the host.
+        let _ = writeln!(hosts, "{}\t{name}", address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
     [
         format!("{}\n", facts.hostname).into_bytes(),
         hosts.into_bytes(),
-        resolv_conf(&spec.dns, &facts.resolv_conf).into_bytes(),
+        facts.resolv_conf.clone().into_bytes(),
     ]
-}
-
-/// The host's resolv.conf, or the servers that were asked for.
-fn resolv_conf(asked: &[IpAddr], hosts: &str) -> String {
-    if asked.is_empty() {
-        return hosts.to_owned();
-    }
-    asked.iter().fold(String::new(), |text, address| text + &format!("nameserver {address}\n"))
 }
 
 /// How the root's own /proc, /sys and /dev are got at. Where we made these directories ourselves their paths say what they
@@ -900,6 +947,10 @@ fn furnish_more(spec: &Spec, facts: &Facts, first_volume: Slot, place: &Place, i
             tree(Tree::AttachIn { tree: slot, at, kind: Kind::File, links: Links::Follow, rules: Rules::default() })
         });
         inner.push(step("etc", "files that the image does not have, without writing to it", ops.collect()));
+    } else if facts.net.hosts().is_some() {
+        let (at, kind) = (known(Path::new("/etc/hosts")), Kind::File);
+        let attach = Tree::AttachIn { tree: HOSTS, at, kind, links: Links::Refuse, rules: hosts_rules(spec) };
+        inner.push(step("etc", "where names of others come and go", vec![tree(attach)]));
     }
     if spec.root == Root::Host {
         let new = NewFs { fs: c"tmpfs", data: c"mode=755".into(), flags: k::MS_NOSUID | k::MS_NODEV };
@@ -965,10 +1016,18 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
     if !spec.host_uts {
         inner.push(step("hostname", "its own name", vec![Op::Hostname(facts.hostname.clone())]));
     }
-    if spec.network == Network::None {
-        if let Ok(message) = netlink::link::set_up(1).finish() {
-            inner.push(step("loopback", "its own 127.0.0.1, and no other network", vec![Op::Netlink(message)]));
+    match &facts.net {
+        Net::None => {
+            if let Ok(message) = netlink::link::set_up(1).finish() {
+                let op = Op::Netlink(message, "ip link set lo up".to_owned());
+                inner.push(step("loopback", "its own 127.0.0.1, and no other network", vec![op]));
+            }
         }
+        Net::Joined { messages, words, .. } => {
+            let ops = vec![Op::AwaitParent(facts.parent), Op::Netlink(messages.clone(), words.clone())];
+            inner.push(step("network", "its links are up, with addresses and the way out", ops));
+        }
+        Net::Host | Net::Of { .. } => {}
     }
     if !spec.workdir.is_root() {
         inner.push(step(
@@ -1078,7 +1137,7 @@ pub fn environment(hostname: &str, home: &str, terminal: bool, asked: &[CString]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::spec::Userns;
+    use crate::container::spec::{Network, Userns};
 
     fn spec() -> Spec {
         Spec {
@@ -1096,13 +1155,14 @@ mod tests {
             volumes: Vec::new(),
             tmpfs: Vec::new(),
             network: Network::None,
+            ports: Vec::new(),
             host_pid: false,
             host_ipc: false,
             host_uts: false,
             userns: Userns::Host,
             ids: None,
             hosts: Vec::new(),
-            dns: Vec::new(),
+            resolver: Default::default(),
             limits: Vec::new(),
             shm_size: 64 << 20,
             init: false,
@@ -1121,6 +1181,7 @@ mod tests {
 
     fn facts(way: Way) -> Facts {
         Facts {
+            net: Net::None,
             id: "0123456789abcdef".into(),
             hostname: "web".into(),
             user: User { uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() },
@@ -1132,6 +1193,7 @@ mod tests {
             terminal: None,
             caller_is_root: true,
             fallback: None,
+            notices: Vec::new(),
             layer: Layer::Memory,
             awaits_parent: false,
             outlives: false,
@@ -1226,7 +1288,8 @@ mod tests {
         assert_eq!(plan(&spec(), &facts(Way::Plain)).namespaces, all);
         assert_eq!(plan(&spec(), &facts(ways()[2].clone())).namespaces, all | k::CLONE_NEWUSER);
         let shared = Spec { host_pid: true, host_ipc: true, host_uts: true, network: Network::Host, ..spec() };
-        assert_eq!(plan(&shared, &facts(Way::Plain)).namespaces, k::CLONE_NEWNS | k::CLONE_NEWCGROUP);
+        let facts = Facts { net: Net::Host, ..facts(Way::Plain) };
+        assert_eq!(plan(&shared, &facts).namespaces, k::CLONE_NEWNS | k::CLONE_NEWCGROUP);
     }
 
     #[test]

@@ -17,7 +17,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
-use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt::Write;
 use std::io;
@@ -25,12 +24,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::OnceLock;
 
 use linux_raw_sys::general as k;
 
+pub use crate::folders::{folder, lasting_folder};
+
 use crate::error::{Doing, Error, Result};
-use crate::{cgroup, clock, names, procfs, sys};
+use crate::{cgroup, clock, names, network, procfs, sys};
 
 /// The first line of every record.
 const VERSION: &str = "ctr 1";
@@ -431,48 +431,6 @@ pub struct Entry {
     new: Cell<bool>,
     /// The first record, begun with the directory.
     fresh: RefCell<Option<OwnedFd>>,
-}
-
-fn absolute(path: OsString) -> PathBuf {
-    let path = PathBuf::from(path);
-    if path.is_absolute() { path } else { env::current_dir().unwrap_or_default().join(path) }
-}
-
-fn from_environment(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|p| !p.is_empty()).map(absolute)
-}
-
-/// What lives until the next boot: `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own. Found once: a
-/// supervisor has another working directory later.
-pub fn folder() -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(find_folder).clone()
-}
-
-fn find_folder() -> PathBuf {
-    let own = || env::var_os("XDG_RUNTIME_DIR").filter(|p| Path::new(p).is_absolute());
-    from_environment("CTR_STATE").unwrap_or_else(|| match sys::euid() {
-        0 => PathBuf::from("/run/ctr"),
-        uid => own().map_or_else(|| PathBuf::from(format!("/tmp/ctr-{uid}")), |path| PathBuf::from(path).join("ctr")),
-    })
-}
-
-/// What outlives it: `$CTR_ROOT`, or `/var/lib/ctr`, or for an ordinary user a folder of his own.
-pub fn lasting_folder() -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(find_lasting_folder).clone()
-}
-
-fn find_lasting_folder() -> PathBuf {
-    let dir = |name: &str| env::var_os(name).filter(|p| Path::new(p).is_absolute()).map(PathBuf::from);
-    from_environment("CTR_ROOT").unwrap_or_else(|| match sys::euid() {
-        0 => PathBuf::from("/var/lib/ctr"),
-        _ => match (dir("XDG_DATA_HOME"), dir("HOME")) {
-            (Some(data), _) => data.join("ctr"),
-            (None, Some(home)) => home.join(".local/share/ctr"),
-            (None, None) => folder(),
-        },
-    })
 }
 
 fn c(path: &Path) -> CString {
@@ -1024,6 +982,13 @@ impl Tree {
         if unfinished || guarded || at_rest() {
             super::ids::forget(&record);
         }
+        if record.get("leases").is_some() && !self.is_copy(record.id(), dir.as_fd()) {
+            network::connect::forget(record.id());
+            ["leases", "net", "port"].into_iter().for_each(|key| record.unset(key));
+            if !unfinished && !guarded && record.get("--rm").is_none() {
+                return save(dir.as_fd(), &record);
+            }
+        }
         if guarded || (record.get("--rm").is_some() && record.get("state") != Some("created")) {
             return self.remove(name, dir.as_fd(), &record);
         }
@@ -1075,6 +1040,9 @@ impl Tree {
         }
         if !copy {
             super::ids::forget(record);
+            if record.get("leases").is_some() {
+                network::connect::forget(record.id());
+            }
         }
         let grave = grave_of(dir)?;
         sys::rename(self.dir.as_fd(), name, &grave)?;
@@ -1230,6 +1198,7 @@ fn is_at_rest(dir: BorrowedFd) -> bool {
         && length < 8192
         && (has(b"state created") || has(b"state exited") && !has(b"--rm"))
         && !has(b"guarded yes")
+        && !has(b"leases held")
         && !text
             .split(|byte| *byte == b'\n')
             .find_map(|line| std::str::from_utf8(line.strip_prefix(b"id ")?).ok())

@@ -52,11 +52,11 @@ pub struct Born {
 
 /// Walks the whole plan. On an error nothing of the container is left but its state, which the caller owns.
 ///
-/// `beside` is done while the child is on its way: it is told the child's pid. What must be done before the command
-/// starts needs a step that waits for it (`AwaitParent`).
-pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<()>) -> Result<Born> {
+/// `beside` is done while the child is on its way: it is told the child's pid, and that of a process which is in the container's network
+/// namespace from its birth on. What must be done before the command starts needs a step that waits for it (`AwaitParent`).
+pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32, u32) -> Result<()>) -> Result<Born> {
     let mut fds = vec![-1; plan.slots];
-    let way = |map: Option<&IdMap>, fds: &mut [RawFd], trace: &mut Trace| {
+    let way = |map: Option<&IdMap>, holder: Option<u32>, fds: &mut [RawFd], trace: &mut Trace| {
         here(&plan.outer, fds, trace)?;
         let proc = map.map(|_| procfs::open().doing("find /proc, to write id maps", "")).transpose()?;
         let way = Walk {
@@ -67,12 +67,14 @@ pub fn spawn(plan: &Plan, trace: &mut Trace, beside: impl FnOnce(u32) -> Result<
             lasting: plan.lasting,
         };
         walk(&way, &mut fds.to_vec(), trace, |born| {
-            write_maps(map, proc.as_ref(), born.pid).and_then(|()| beside(born.pid))
+            write_maps(map, proc.as_ref(), born.pid).and_then(|()| beside(born.pid, holder.unwrap_or(born.pid)))
         })
     };
     let result = match &plan.map {
-        Some(map) if !plan.holder.is_empty() => held(plan, map, &mut fds, trace, |fds, trace| way(None, fds, trace)),
-        map => way(map.as_ref(), &mut fds, trace),
+        Some(map) if !plan.holder.is_empty() => {
+            held(plan, map, &mut fds, trace, |holder, fds, trace| way(None, Some(holder), fds, trace))
+        }
+        map => way(map.as_ref(), None, &mut fds, trace),
     };
     if result.is_err() {
         Trees::numbers(&fds).map(sys::adopt).for_each(drop);
@@ -90,7 +92,7 @@ pub fn birth(
     spec: &Spec,
     facts: &mut Facts,
     trace: &mut Trace,
-    beside: &dyn Fn(u32, &Facts) -> Result<()>,
+    beside: &dyn Fn(u32, u32, &Facts) -> Result<()>,
 ) -> Result<Born> {
     if let Some(filter) = facts.boundary.filter.as_ref().filter(|filter| filter.unknown > 0) {
         trace.note("profile", &filter.to_string());
@@ -146,14 +148,14 @@ fn planned(
     spec: &Spec,
     facts: &mut Facts,
     trace: &mut Trace,
-    beside: &dyn Fn(u32, &Facts) -> Result<()>,
+    beside: &dyn Fn(u32, u32, &Facts) -> Result<()>,
 ) -> Result<Born> {
-    let born = spawn(&plan(spec, facts), trace, |pid| beside(pid, facts));
+    let born = spawn(&plan(spec, facts), trace, |pid, space| beside(pid, space, facts));
     if born.as_ref().is_err_and(|e| e.step == Some("pivot") && e.cause.raw_os_error() == Some(libc::EINVAL)) {
         facts.on_ramfs = super::facts::on_ramfs()?;
         if facts.on_ramfs.is_some() {
             trace.note("again", "the root is the initial ramfs: the safe way round it");
-            return spawn(&plan(spec, facts), trace, |pid| beside(pid, facts));
+            return spawn(&plan(spec, facts), trace, |pid, space| beside(pid, space, facts));
         }
     }
     born
@@ -187,7 +189,7 @@ fn held(
     map: &IdMap,
     fds: &mut [RawFd],
     trace: &mut Trace,
-    rest: impl FnOnce(&mut [RawFd], &mut Trace) -> Result<Born>,
+    rest: impl FnOnce(u32, &mut [RawFd], &mut Trace) -> Result<Born>,
 ) -> Result<Born> {
     let fault = Fault::wanted(&plan.holder);
     let report = Report::new(plan.holder.len());
@@ -214,7 +216,7 @@ fn held(
                 *place = fd;
             }
         }
-        let result = rest(fds, trace);
+        let result = rest(holder.pid, fds, trace);
         if !plan.lasting {
             // We live no longer than the container, and the kernel closes them faster than we could.
             let _ = (proc.into_raw_fd(), userns.into_raw_fd());

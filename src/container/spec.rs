@@ -17,6 +17,9 @@ use super::sysctl::Sysctl;
 use crate::caps;
 use crate::error::{Error, Result};
 use crate::idmap::IdMap;
+use crate::network::connect::Join;
+use crate::network::hosts::Resolver;
+use crate::network::ports::Wish;
 use crate::seccomp::Filter;
 
 /// What becomes `/`.
@@ -29,12 +32,23 @@ pub enum Root {
 }
 
 /// Which network the container is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
     /// One of its own, with a loopback interface and nothing else.
     None,
     /// The host's.
     Host,
+    /// That of another container, by name or id.
+    Container(String),
+    /// One of its own, joined to these.
+    Joined(Vec<Join>),
+}
+
+impl Network {
+    /// Whether it has a network namespace of its own.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Network::None | Network::Joined(_))
+    }
 }
 
 /// Whether the container has a user namespace.
@@ -129,10 +143,12 @@ pub struct Spec {
     pub userns: Userns,
     /// Its ids, if they are given by hand.
     pub ids: Option<IdMap>,
-    /// Lines for `/etc/hosts`.
-    pub hosts: Vec<(String, IpAddr)>,
-    /// Name servers instead of the host's.
-    pub dns: Vec<IpAddr>,
+    /// What it publishes.
+    pub ports: Vec<Wish>,
+    /// Lines for `/etc/hosts`; without an address it is this host's as seen from inside.
+    pub hosts: Vec<(String, Option<IpAddr>)>,
+    /// What its `/etc/resolv.conf` is to say.
+    pub resolver: Resolver,
     /// Resource limits.
     pub limits: Vec<Limit>,
     /// Size of `/dev/shm` in bytes.
@@ -476,11 +492,14 @@ pub fn limit(text: &str) -> Result<Limit> {
     Ok(Limit { resource: resource as u32, soft, hard })
 }
 
-/// `--add-host NAME:ADDRESS` (or `NAME=ADDRESS`).
-pub fn host(text: &str) -> Result<(String, IpAddr)> {
+/// `--add-host NAME:ADDRESS` (or `NAME=ADDRESS`); the address may be `host-gateway`.
+pub fn host(text: &str) -> Result<(String, Option<IpAddr>)> {
     let bad = || Error::usage(format_args!("bad --add-host {text:?}: it is NAME:ADDRESS, such as db:10.0.0.7"));
     let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(bad)?;
-    let address = address.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| bad())?;
+    let address = match address {
+        "host-gateway" => None,
+        _ => Some(address.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| bad())?),
+    };
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(bad());
     }
@@ -490,6 +509,50 @@ pub fn host(text: &str) -> Result<(String, IpAddr)> {
 /// `--dns ADDRESS`.
 pub fn name_server(text: &str) -> Result<IpAddr> {
     text.parse().map_err(|_| Error::usage(format_args!("bad --dns {text:?}: it is an address, such as 9.9.9.9")))
+}
+
+/// `--network-alias`, `--alias`: what others find it by, as DNS has names (RFC 1123).
+pub fn alias(text: &str) -> Result<String> {
+    let good = |label: &str| {
+        let inside = label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        !label.is_empty() && label.len() <= 63 && inside && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(good) && text.parse::<IpAddr>().is_err() {
+        return Ok(text.to_owned());
+    }
+    Err(Error::usage(format_args!(
+        "bad alias {text:?}: it is a name as DNS has them: letters, digits and dashes, with dots between"
+    )))
+}
+
+/// `--dns-search`; `.` alone is for none.
+pub fn search(text: &str) -> Result<String> {
+    let name = text.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(text);
+    if text == "." || alias(name).is_ok() {
+        return Ok(name.to_owned());
+    }
+    Err(Error::usage(format_args!("bad --dns-search {text:?}: it is a domain, such as example.org, or . for none")))
+}
+
+/// `--dns-option`: see resolv.conf(5).
+pub fn dns_option(text: &str) -> Result<String> {
+    if !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::usage(format_args!("bad --dns-option {text:?}: it is one word of resolv.conf(5), such as ndots:2")))
+}
+
+/// `--mac-address`: six bytes in hexadecimal; that of one interface, not of many.
+pub fn mac(text: &str) -> Result<[u8; 6]> {
+    let words: Vec<&str> = text.split([':', '-']).collect();
+    let byte = |word: &&str| u8::from_str_radix(word, 16).ok().filter(|_| word.len() == 2);
+    let bytes: Option<Vec<u8>> = words.iter().map(byte).collect();
+    let read = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok()).filter(|mac| mac[0] & 1 == 0 && *mac != [0; 6]);
+    read.ok_or_else(|| {
+        Error::usage(format_args!(
+            "bad --mac-address {text:?}: it is six bytes such as 02:42:ac:11:00:02, the first of them even"
+        ))
+    })
 }
 
 /// A host name: up to 64 bytes (`__NEW_UTS_LEN`) of letters, digits, dots and dashes.
@@ -708,8 +771,17 @@ mod tests {
     #[test]
     fn names_and_addresses() {
         assert_eq!(host("db:10.0.0.7").unwrap().0, "db");
-        assert_eq!(host("db:::1").unwrap().1.to_string(), "::1");
-        assert_eq!(host("db=[fe80::1]").unwrap().1.to_string(), "fe80::1");
+        assert_eq!(host("db:::1").unwrap().1, "::1".parse().ok());
+        assert_eq!(host("db=[fe80::1]").unwrap().1, "fe80::1".parse().ok());
+        assert_eq!(host("up:host-gateway").unwrap().1, None);
+        assert!(alias("db.example").is_ok() && search(".").is_ok() && dns_option("ndots:2").is_ok());
+        for bad in ["", "a b", "-a", "a-", "a..b", "10.0.0.1", "a/b", &"x".repeat(64)] {
+            assert!(alias(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(mac("02:42:ac:11:00:02").unwrap(), [2, 0x42, 0xac, 0x11, 0, 2]);
+        for bad in ["", "02:42:ac:11:00", "03:42:ac:11:00:02", "00:00:00:00:00:00", "2:42:ac:11:0:2", "02:42:ac:11:00:xx"] {
+            assert!(mac(bad).is_err(), "{bad:?}");
+        }
         for bad in ["db", "db:", ":1.2.3.4", "a b:1.2.3.4", "db:300.1.1.1", "a\nb:1.2.3.4"] {
             assert!(host(bad).is_err(), "{bad:?}");
         }

@@ -133,8 +133,8 @@ pub enum Op {
     /// Our root becomes that of our mount namespace, which is another one if ctr was started in a chroot. We are process
     /// 1 of our pid namespace, or (`false`) of none of our own.
     NamespaceRoot { first: bool },
-    /// A prepared rtnetlink request.
-    Netlink(Vec<u8>),
+    /// Prepared rtnetlink requests, in one send; what they do, in words.
+    Netlink(Vec<u8>, String),
     /// The host name of our UTS namespace.
     Hostname(String),
     /// Where kernel parameters are, into a slot: in the procfs in another slot, or at `/proc`, where it has just been mounted.
@@ -239,7 +239,7 @@ impl Op {
                 sys::futex_wake(&LET_GO)
             }
             Op::NamespaceRoot { first } => sys::to_namespace_root(if *first { 1 } else { sys::pid() }),
-            Op::Netlink(message) => netlink::transact(message),
+            Op::Netlink(messages, _) => netlink::transact_all(messages).map_err(|(_, error)| error),
             Op::Hostname(name) => sys::sethostname(name.as_bytes()),
             Op::SysctlPlace(proc, into) => {
                 let proc = if let Some(tree) = proc.and_then(|slot| context.trees.fds.get(slot)) {
@@ -546,7 +546,7 @@ impl fmt::Display for Op {
             Op::Unshare(which) => write!(f, "unshare {}", namespaces(*which)),
             Op::LetGo(fd) => write!(f, "close {fd}"),
             Op::NamespaceRoot { .. } => write!(f, "setns to our own mount namespace"),
-            Op::Netlink(_) => write!(f, "ip link set lo up"),
+            Op::Netlink(_, words) => write!(f, "{words}"),
             Op::Hostname(name) => write!(f, "hostname {name}"),
             Op::SysctlPlace(..) => write!(f, "open /proc/sys"),
             Op::Sysctl(Sysctl { key, value, .. }, _) => write!(f, "sysctl -w {key}={}", value.to_string_lossy()),

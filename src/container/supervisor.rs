@@ -12,6 +12,7 @@
 //! then the process dies with us (`Op::Guard`). So there is never a container that no record tells of. Afterwards it goes
 //! on without us: `ps` shows that, and `stop`, `rm -f` and `restart` work by the record alone.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use super::ids::Lease;
 use super::journal;
 use super::limits;
 use super::log::{self, Stream};
+use super::network;
 use super::plan::{Facts, Layer, Plan, Way};
 use super::record::{Entry, Record, State};
 use super::spawn::{self, Born};
@@ -33,6 +35,7 @@ use super::supervise;
 use super::trace::Trace;
 use crate::cgroup::{self, Group};
 use crate::error::{Doing, Error, Result, exit};
+use crate::network::connect::{Connection, Line, part_running};
 use crate::sys::{self, Ended, PollFd};
 use crate::{clock, names, signals};
 
@@ -98,7 +101,7 @@ pub struct Launched {
 ///
 /// Must be called with signals blocked if they are to be passed on.
 pub fn launch(job: Job, attach: Option<u8>) -> Result<Launched> {
-    let (id, name) = (job.record.id().to_owned(), job.entry.name());
+    let id = job.record.id().to_owned();
     let (ours, theirs) = sys::message_pair().doing("make a connection with the supervisor", "socketpair")?;
     let Some((pidfd, _)) = sys::fork().doing("fork the supervisor", "clone3")? else {
         drop(ours);
@@ -110,13 +113,13 @@ pub fn launch(job: Job, attach: Option<u8>) -> Result<Launched> {
     drop(theirs);
     job.entry.keep();
     drop(job);
-    hear_of_it((&id, &name), ours, &pidfd, attach)
+    hear_of_it(&id, ours, &pidfd, attach)
 }
 
 /// What the supervisor says when the container runs, or cannot. Not in the frame that the supervisor itself goes on in: that
 /// would stay on its stack for as long as it lives.
 #[inline(never)]
-fn hear_of_it((id, name): (&str, &str), ours: OwnedFd, pidfd: &OwnedFd, attach: Option<u8>) -> Result<Launched> {
+fn hear_of_it(id: &str, ours: OwnedFd, pidfd: &OwnedFd, attach: Option<u8>) -> Result<Launched> {
     let mut message = [0u8; 1 + MOST];
     let answer = control::next(ours.as_fd(), &mut message, -1).doing("hear from the supervisor", "")?;
     let data = |length: usize| message.get(1..=length).unwrap_or_default();
@@ -124,9 +127,7 @@ fn hear_of_it((id, name): (&str, &str), ours: OwnedFd, pidfd: &OwnedFd, attach: 
         Some((tell::STARTED, length)) => {
             let (pid, why) = data(length).split_at_checked(4).unwrap_or_default();
             let pid = pid.try_into().map_or(0, u32::from_ne_bytes);
-            if !why.is_empty() {
-                Facts::warning(name, &String::from_utf8_lossy(why));
-            }
+            Facts::warn(String::from_utf8_lossy(why).lines());
             Ok(Launched { pid, client: attach.is_some().then_some(ours) })
         }
         Some((tell::FAILED, length)) => {
@@ -329,6 +330,8 @@ struct Supervisor {
     unsaved: Option<u64>,
     /// The container's range of ids, until we end.
     lease: Option<Lease>,
+    /// Its part of the networks, as long as it runs.
+    connection: RefCell<Option<Connection>>,
 }
 
 /// A process that has ended.
@@ -363,6 +366,7 @@ impl Supervisor {
             synced: false,
             unsaved: None,
             lease: None,
+            connection: RefCell::new(None),
         }
     }
 
@@ -411,6 +415,7 @@ impl Supervisor {
         data.extend_from_slice(error.to_string().as_bytes());
         data.truncate(MOST);
         self.job.record.group().remove();
+        self.leave();
         drop(self.lease.take());
         let _ = sys::unlink(sys::CWD, control::NAME, false);
         // What was written meanwhile is taken back: a container that never ran is what it was, and says why.
@@ -451,11 +456,23 @@ impl Supervisor {
         }
         let oom = group.oom_kills() > 0;
         group.remove();
+        self.leave();
         Ok(End { how, oom })
     }
 
+    /// The container's part of the networks is given back.
+    fn leave(&mut self) {
+        let connection = self.connection.take();
+        let own = |line: &Line| connection.iter().flat_map(|c| &c.joined).any(|joined| joined.veth == line.veth);
+        for line in network::lines(&self.job.record).into_iter().filter(|line| !own(line)) {
+            let _ = part_running(self.job.record.id(), &line);
+        }
+        drop(connection);
+        ["leases", "net", "port", "forwarded"].into_iter().for_each(|key| self.job.record.unset(key));
+    }
+
     /// The container runs: whoever started it may know, and what only the start needed is let go of.
-    fn report(&mut self, pid: u32, fallback: Option<&str>) {
+    fn report(&mut self, pid: u32, warnings: &[String]) {
         if self.reported {
             return;
         }
@@ -465,7 +482,7 @@ impl Supervisor {
         }
         if let Some(client) = self.clients.first_mut() {
             let mut word = pid.to_ne_bytes().to_vec();
-            word.extend(fallback.unwrap_or_default().bytes().take(MOST - word.len()));
+            word.extend(warnings.join("\n").bytes().take(MOST - word.len()));
             let told = control::send_surely(client.socket.as_fd(), tell::STARTED, &word);
             client.gone = told.is_err() && !client.owner || !client.attached;
             if client.gone {
@@ -587,6 +604,9 @@ impl Supervisor {
         if self.job.spec.host_pid {
             sys::adopt_orphans().doing("become the parent of orphans", "prctl")?;
         }
+        let name = self.job.entry.current_name().unwrap_or_else(|| self.job.entry.name());
+        let Job { spec, record, entry, .. } = &mut self.job;
+        self.connection = RefCell::new(network::join(spec, &mut facts, &name, &mut held, record, entry)?);
         let (mut ends, arrival) = self.connect(&mut facts, &mut held)?;
         let mut trace = Trace::new(self.job.trace && !self.reported);
         let born = self.birth(&mut facts, &mut trace).map_err(|e| facts::if_empty(e, &root, &self.job.spec.root));
@@ -596,9 +616,17 @@ impl Supervisor {
             Ok(born) => born,
             Err(e) => {
                 group.remove();
+                self.leave();
                 return Err(e);
             }
         };
+        if let Err(e) = network::open(&self.connection, born.pidfd.as_fd()) {
+            let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
+            let _ = sys::wait_pidfd(born.pidfd.as_fd());
+            group.remove();
+            self.leave();
+            return Err(e);
+        }
         if let Some(socket) = arrival {
             let took = Self::take_terminal(&mut ends, &socket);
             if let Err(e) = took {
@@ -609,7 +637,7 @@ impl Supervisor {
             }
         }
         self.note("start", &[]);
-        self.report(born.pid, facts.fallback.as_deref());
+        self.report(born.pid, &facts.warnings(&name));
         drop((root, ourselves));
         Ok((born, ends, group))
     }
@@ -630,9 +658,11 @@ impl Supervisor {
         }
         let written = std::cell::RefCell::new(record);
         let (entry, pidfile) = (&self.job.entry, &self.job.pidfile);
-        let beside = |pid: u32, facts: &Facts| {
+        let connection = &self.connection;
+        let beside = |pid: u32, space: u32, facts: &Facts| {
             let mut record = written.borrow_mut();
             facts.remember(&mut record);
+            network::attach(connection, space, &mut record)?;
             record.set_process(pid).doing("learn what tells the container's process from others", pid)?;
             entry.save(&record)?;
             match pidfile {
@@ -981,6 +1011,27 @@ impl Supervisor {
                     let _ = control::send_surely(client.socket.as_fd(), tell::NOTED, &[]);
                 }
             }
+            ask::NETWORKS => {
+                let text = String::from_utf8_lossy(data).into_owned();
+                let record = &mut self.job.record;
+                ["--network", "net"].into_iter().for_each(|key| record.unset(key));
+                for (key, value) in text.lines().filter_map(|line| line.split_once(' ')) {
+                    if matches!(key, "--network" | "net") {
+                        record.add(key, value);
+                    }
+                }
+                if record.get("net").is_some() {
+                    record.set("leases", "held");
+                }
+                if let Some(connection) = self.connection.get_mut() {
+                    // What was given back already may be somebody else's by now.
+                    let left = network::lines(record);
+                    connection.joined.retain(|joined| left.iter().any(|line| line.veth == joined.veth));
+                }
+                self.save();
+                let Some(client) = self.clients.get(n) else { return };
+                let _ = control::send_surely(client.socket.as_fd(), tell::NOTED, &[]);
+            }
             ask::DETACH => (client.owner, client.gone) = (false, true),
             ask::DOWN | ask::KILL => {
                 (self.down, self.stopped) = (true, true);
@@ -1078,7 +1129,7 @@ impl Supervisor {
                 group: None,
                 lasting: false,
             };
-            spawn::spawn(&plan, &mut Trace::new(false), |_| Ok(()))
+            spawn::spawn(&plan, &mut Trace::new(false), |_, _| Ok(()))
         };
         match started() {
             Ok(born) => self.check.running = Some((born, now + health.timeout)),

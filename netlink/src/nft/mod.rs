@@ -279,6 +279,14 @@ pub fn tables(socket: &mut Socket) -> io::Result<Vec<Table>> {
     every(&socket.dump(question(NFT_MSG_GETTABLE, Family(0)))?, NFT_MSG_NEWTABLE, read_table)
 }
 
+/// `nft list table inet web`, without what is in it: how much that is, [`Table::uses`] tells. ENOENT when there is no such
+/// table, EINVAL when the kernel has no nf_tables.
+pub fn table(socket: &mut Socket, family: Family, name: &str) -> io::Result<Table> {
+    let mut question = question(NFT_MSG_GETTABLE, family);
+    question.name(NFTA_TABLE_NAME, name);
+    every(&socket.get(question)?, NFT_MSG_NEWTABLE, read_table)?.into_iter().next().ok_or_else(wire::malformed)
+}
+
 /// `nft list chains`: the chains of every table.
 pub fn chains(socket: &mut Socket) -> io::Result<Vec<Chain>> {
     every(&socket.dump(question(NFT_MSG_GETCHAIN, Family(0)))?, NFT_MSG_NEWCHAIN, read_chain)

@@ -1,0 +1,50 @@
+//! Where state is kept: the folder that lives until the next boot, and the one that outlives it.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::sys;
+
+fn absolute(path: OsString) -> PathBuf {
+    let path = PathBuf::from(path);
+    if path.is_absolute() { path } else { env::current_dir().unwrap_or_default().join(path) }
+}
+
+fn from_environment(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|p| !p.is_empty()).map(absolute)
+}
+
+/// What lives until the next boot: `$CTR_STATE`, or `/run/ctr`, or for an ordinary user a folder of his own. Found once: a
+/// supervisor has another working directory later.
+pub fn folder() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(find_folder).clone()
+}
+
+fn find_folder() -> PathBuf {
+    let own = || env::var_os("XDG_RUNTIME_DIR").filter(|p| Path::new(p).is_absolute());
+    from_environment("CTR_STATE").unwrap_or_else(|| match sys::euid() {
+        0 => PathBuf::from("/run/ctr"),
+        uid => own().map_or_else(|| PathBuf::from(format!("/tmp/ctr-{uid}")), |path| PathBuf::from(path).join("ctr")),
+    })
+}
+
+/// What outlives it: `$CTR_ROOT`, or `/var/lib/ctr`, or for an ordinary user a folder of his own.
+pub fn lasting_folder() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(find_lasting_folder).clone()
+}
+
+fn find_lasting_folder() -> PathBuf {
+    let dir = |name: &str| env::var_os(name).filter(|p| Path::new(p).is_absolute()).map(PathBuf::from);
+    from_environment("CTR_ROOT").unwrap_or_else(|| match sys::euid() {
+        0 => PathBuf::from("/var/lib/ctr"),
+        _ => match (dir("XDG_DATA_HOME"), dir("HOME")) {
+            (Some(data), _) => data.join("ctr"),
+            (None, Some(home)) => home.join(".local/share/ctr"),
+            (None, None) => folder(),
+        },
+    })
+}

@@ -1,0 +1,755 @@
+//! One container's part of the networks: addresses, a veth pair for each, names, ports; made in the order in which it can be undone.
+//!
+//! 1. [`prepare`] leases addresses and ports, and sees to it that bridge and table are there. Everything that can be refused is refused
+//!    here, before there is a container.
+//! 2. [`Connection::attach`] makes the cables, as soon as there is a network namespace: one message each, the other end born in there.
+//! 3. The container's child configures its side with one send ([`Connection::inside`]).
+//! 4. [`Connection::open`] publishes: from here on traffic comes.
+//!
+//! Dropping a [`Connection`] undoes it. Whoever is killed before that leaves a record that says `leases held`; [`forget`] does the same
+//! from what is leased. Cables need no undoing: they go with the namespace, which ends with its last process. They are switched off
+//! before the address is given back, because the kernel takes its time for that.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use netlink::link::{self, Kind, Mac, MacvlanMode, Netns, Port, Settings};
+use netlink::{NETLINK_ROUTE, Socket, addr, route, wire};
+
+use super::forward::{self, Listening};
+use super::hosts::{self, Member};
+use super::leases;
+use super::ports::{self, Protocol, Published};
+use super::{Driver, Network, Range, bridge, firewall};
+use crate::error::{Doing, Error, Result};
+use crate::sys;
+
+/// What is asked of one network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Join {
+    /// Its name.
+    pub network: String,
+    /// Other names for the container there.
+    pub aliases: Vec<String>,
+    /// This address and no other.
+    pub v4: Option<Ipv4Addr>,
+    /// The same.
+    pub v6: Option<Ipv6Addr>,
+    /// This hardware address.
+    pub mac: Option<Mac>,
+    /// Nobody asked for it: where it cannot be had, there is none.
+    pub usual: bool,
+}
+
+/// What is asked in all.
+#[derive(Clone, Debug, Default)]
+pub struct Asked<'a> {
+    /// The container.
+    pub id: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its networks, the first of which leads outside.
+    pub joins: &'a [Join],
+    /// What it publishes.
+    pub ports: &'a [ports::Wish],
+}
+
+/// One network that a container is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The network.
+    pub network: Network,
+    /// The link inside: `eth0`.
+    pub inside: String,
+    /// The cable's end outside.
+    pub veth: String,
+    /// Its addresses.
+    pub v4: Option<Ipv4Addr>,
+    /// See `v4`.
+    pub v6: Option<Ipv6Addr>,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Other names there.
+    pub aliases: Vec<String>,
+}
+
+/// The number of the first link inside: above those that a new namespace may have by itself (`tunl0`, `sit0`).
+const FIRST: u32 = 100;
+
+/// How long we wait for a port that its last owner's forwarder is just giving back, in milliseconds.
+const PATIENCE: u32 = 500;
+
+impl Joined {
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [self.v4.map(IpAddr::V4), self.v6.map(IpAddr::V6)].into_iter().flatten()
+    }
+
+    /// The range that an address of its is of.
+    pub fn range(&self, v6: bool) -> Option<Range> {
+        if v6 { self.network.v6 } else { Some(self.network.v4) }
+    }
+
+    /// Its number among the container's.
+    fn number(&self) -> u32 {
+        self.inside.strip_prefix("eth").and_then(|n| n.parse().ok()).unwrap_or(0)
+    }
+
+    /// As a line of a record: see docs/state.md.
+    pub fn text(&self) -> String {
+        let or_none = |address: Option<IpAddr>| address.map_or("-".to_owned(), |address| address.to_string());
+        let mac = self.mac.map(|byte| format!("{byte:02x}")).join(":");
+        let (v4, v6) = (or_none(self.v4.map(IpAddr::V4)), or_none(self.v6.map(IpAddr::V6)));
+        let words = [&self.network.name, &self.inside, &self.veth, &v4, &v6, &mac].map(String::as_str).join(" ");
+        self.aliases.iter().fold(words, |words, alias| words + " " + alias)
+    }
+}
+
+/// A line of a record, read: what a container has of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The network's name.
+    pub network: String,
+    /// See [`Joined`].
+    pub inside: String,
+    /// See [`Joined`].
+    pub veth: String,
+    /// See [`Joined`].
+    pub v4: Option<Ipv4Addr>,
+    /// See [`Joined`].
+    pub v6: Option<Ipv6Addr>,
+    /// See [`Joined`].
+    pub mac: String,
+    /// See [`Joined`].
+    pub aliases: Vec<String>,
+}
+
+/// Reads what [`Joined::text`] wrote.
+pub fn line(text: &str) -> Option<Line> {
+    let mut words = text.split(' ').map(str::to_owned);
+    Some(Line {
+        network: words.next()?,
+        inside: words.next().filter(|name| super::is_link_name(name))?,
+        veth: words.next().filter(|name| super::is_link_name(name))?,
+        v4: words.next()?.parse().ok(),
+        v6: words.next()?.parse().ok(),
+        mac: words.next()?,
+        aliases: words.collect(),
+    })
+}
+
+/// A container's part of the networks; undone when it is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    id: String,
+    /// Its networks.
+    pub joined: Vec<Joined>,
+    /// What is published.
+    pub ports: Vec<Published>,
+    listening: Vec<Listening>,
+    forwarder: Option<OwnedFd>,
+    firewall: Option<Socket>,
+    /// What the user should know.
+    pub notices: Vec<String>,
+    /// User space serves all ports, for want of nf_tables.
+    pub forwarded: bool,
+    attached: bool,
+    opened: bool,
+    named: bool,
+    route: Option<Socket>,
+}
+
+/// Who has a lease, as the caller knows it: the container's name, or none if there is no such container any more.
+pub type Owner<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
+
+/// Leases what is asked for.
+pub fn prepare(asked: &Asked, owner: Owner) -> Result<Connection> {
+    let mut own = Connection {
+        id: asked.id.to_owned(),
+        joined: Vec::new(),
+        ports: Vec::new(),
+        listening: Vec::new(),
+        forwarder: None,
+        firewall: None,
+        notices: Vec::new(),
+        forwarded: false,
+        attached: false,
+        opened: false,
+        named: false,
+        route: None,
+    };
+    let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
+    let mut new = Vec::new();
+    for (n, join) in (0..).zip(asked.joins) {
+        let joined = lease(asked.id, n, join, owner)?;
+        own.joined.push(joined);
+        if let Some(joined) = own.joined.last() {
+            if bridge::ensure(&joined.network, &mut socket)?.1 {
+                new.push(joined.network.link.clone());
+            }
+        }
+    }
+    own.route = Some(socket);
+    if own.joined.iter().any(|joined| joined.network.driver == Driver::Bridge) {
+        own.firewall = firewall::ensure()?;
+        own.forwarded = own.firewall.is_none();
+    }
+    own.take_ports(asked.ports, owner)?;
+    if let (Some(socket), false) = (&mut own.firewall, new.is_empty()) {
+        // Said once, when the bridge is new: not worth the time of every start, nor failing for.
+        for (link, foreign) in new.iter().filter_map(|link| Some((link, firewall::foreign(socket, link).ok()?))) {
+            own.notices.extend(foreign.iter().map(|other| {
+                format!("the chain {} of another firewall drops what passes through this host, also to and from {link}; to open it: {}", other.chain, other.open)
+            }));
+        }
+    }
+    Ok(own)
+}
+
+/// Leases addresses of one network.
+fn lease(id: &str, n: u32, join: &Join, owner: Owner) -> Result<Joined> {
+    let network = if join.network == super::USUAL { super::usual()? } else { super::find(&join.network)? };
+    let short = id.get(..10).unwrap_or(id);
+    let mut joined = Joined {
+        inside: format!("eth{n}"),
+        veth: format!("ve{short}.{n}"),
+        v4: None,
+        v6: None,
+        mac: [0; 6],
+        aliases: join.aliases.clone(),
+        network,
+    };
+    // What is leased so far is given back if the rest cannot be had.
+    let taken = |joined: &mut Joined| -> Result<()> {
+        let v4 = take(id, joined.network.v4, join.v4.map(IpAddr::V4), None, &joined.network, owner)?;
+        joined.v4 = if let IpAddr::V4(address) = v4 { Some(address) } else { None };
+        if join.v6.is_some() && joined.network.v6.is_none() {
+            return Err(Error::usage(format_args!(
+                "--ip6: the network {} has no IPv6; ctr network create --ipv6 makes one that has",
+                joined.network.name
+            )));
+        }
+        if let Some(range) = joined.network.v6 {
+            // The same place in the subnet, where it is free: two addresses that one can tell belong together.
+            let place = joined.network.v4.subnet.place(v4);
+            let v6 = take(id, range, join.v6.map(IpAddr::V6), place, &joined.network, owner)?;
+            joined.v6 = if let IpAddr::V6(address) = v6 { Some(address) } else { None };
+        }
+        Ok(())
+    };
+    if let Err(e) = taken(&mut joined) {
+        joined.addresses().for_each(leases::release);
+        return Err(e);
+    }
+    joined.mac = join.mac.or(joined.v4.map(bridge::mac_of)).unwrap_or([2, 0x63, 0, 0, 0, 2]);
+    Ok(joined)
+}
+
+/// Leases an address of a range: this one, or the one at that place, or the first that is free.
+fn take(
+    id: &str,
+    range: Range,
+    wanted: Option<IpAddr>,
+    place: Option<u128>,
+    network: &Network,
+    owner: Owner,
+) -> Result<IpAddr> {
+    let doing = || format!("lease an address of the network {}", network.name);
+    let taken = |address: IpAddr| -> Result<bool> {
+        if leases::take(address, id).doing(doing(), address)? {
+            return Ok(true);
+        }
+        // Ours from before, by who was killed while he made this container.
+        Ok(leases::owner(leases::Kind::Address, &address.to_string()).as_deref() == Some(id))
+    };
+    if let Some(address) = wanted {
+        let option = if address.is_ipv6() { "--ip6" } else { "--ip" };
+        let refuse = |why: String| Err(Error::usage(format_args!("bad {option} {address}: {why}")));
+        if !range.subnet.contains(address) {
+            return refuse(format!("the network {} has {}", network.name, range.subnet));
+        }
+        if address == range.gateway || !range.subnet.has_room_for(address) {
+            return refuse(format!("it is the gateway or an end of {}", range.subnet));
+        }
+        if taken(address)? {
+            return Ok(address);
+        }
+        return match whose(leases::Kind::Address, &address.to_string(), owner)? {
+            None if taken(address)? => Ok(address),
+            name => refuse(format!("the container {} has it", name.unwrap_or_default())),
+        };
+    }
+    let fits = |address: &IpAddr| *address != range.gateway && range.subnet.has_room_for(*address);
+    if let Some(address) = place.and_then(|place| range.subnet.nth(place)).filter(fits) {
+        if taken(address)? {
+            return Ok(address);
+        }
+    }
+    let first = |most: u128| -> Result<Option<IpAddr>> {
+        for address in (1..range.subnet.size().min(most)).filter_map(|n| range.subnet.nth(n)).filter(fits) {
+            if taken(address)? {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
+    };
+    if let Some(address) = first(1 << 20)? {
+        return Ok(address);
+    }
+    // Whose container is gone has his no more.
+    for (held, address) in leases::addresses() {
+        if range.subnet.contains(address) && held != id && owner(&held)?.is_none() {
+            forget(&held);
+        }
+    }
+    first(1 << 20)?.ok_or_else(|| {
+        Error::usage(format_args!(
+            "the network {} has no free address: all of {} are leased (ctr network inspect {0} shows by whom)",
+            network.name, range.subnet
+        ))
+        .hint(Some("remove a container, or make a larger network: ctr network create --subnet"))
+    })
+}
+
+/// The name of the container that has a lease; whose container is gone loses it.
+fn whose(kind: leases::Kind, name: &str, owner: Owner) -> Result<Option<String>> {
+    let Some(id) = leases::owner(kind, name) else { return Ok(None) };
+    let found = owner(&id)?;
+    if found.is_none() {
+        forget(&id);
+    }
+    Ok(found)
+}
+
+impl Connection {
+    /// Where a published port leads to: the first network that leads outside.
+    fn published_at(&self) -> Option<&Joined> {
+        self.joined.iter().find(|joined| joined.network.driver == Driver::Bridge && !joined.network.internal)
+    }
+
+    fn take_ports(&mut self, wishes: &[ports::Wish], owner: Owner) -> Result<()> {
+        if wishes.is_empty() {
+            return Ok(());
+        }
+        let Some(joined) = self.published_at() else {
+            return Err(Error::usage("-p needs a network that leads outside: none of the container's is a bridge that is not internal"));
+        };
+        let (v4, v6) = (joined.v4.map(IpAddr::V4), joined.v6.map(IpAddr::V6));
+        let both = super::host_has_v6();
+        for wish in wishes {
+            let families: &[bool] = match wish.at {
+                Some(at) => &[at.is_ipv6()],
+                None if both => &[false, true],
+                None => &[false],
+            };
+            let mut host = wish.host;
+            let mut all = Vec::new();
+            for &family in families {
+                let at = wish.at.unwrap_or(ports::any(family));
+                let Some(to) = (if family { v6.or(v4) } else { v4.or(v6) }) else { continue };
+                let mut port =
+                    Published { protocol: wish.protocol, at, host: host.unwrap_or(0), to, inside: wish.inside };
+                // Any free one is found by being taken.
+                let most = if wish.host.is_none() && host.is_none() { 100 } else { 1 };
+                let mut taken = Err(Error::usage("no port is free"));
+                for _ in 0..most {
+                    if most > 1 {
+                        port.host = free_port(&port).doing("find a free port", port.at)?;
+                    }
+                    taken = self.take_port(&port, owner);
+                    if taken.is_ok() {
+                        break;
+                    }
+                }
+                taken?;
+                host = Some(port.host);
+                all.push(port);
+            }
+        }
+        if let Some((other, port)) = leases::rival(&self.ports, &self.id) {
+            // Who has it may be gone already.
+            if let Some(name) = owner(&other)? {
+                return Err(is_taken(&port, &name));
+            }
+            forget(&other);
+        }
+        Ok(())
+    }
+
+    /// Leases a port, and listens where user space has to.
+    fn take_port(&mut self, port: &Published, owner: Owner) -> Result<()> {
+        let (id, name) = (self.id.clone(), leases::name(port));
+        let take = || {
+            let taken = leases::take_port(port, &id).doing("lease a port", &name)?;
+            Ok::<_, Error>(taken || leases::owner(leases::Kind::Port, &name).as_deref() == Some(&id))
+        };
+        if !take()? {
+            match whose(leases::Kind::Port, &name, owner)? {
+                None if take()? => {}
+                who => return Err(is_taken(port, &who.unwrap_or_default())),
+            }
+        }
+        self.ports.push(*port);
+        let listened = self.listen(port);
+        if listened.is_err() {
+            self.ports.pop();
+            leases::release_port(port);
+        }
+        listened
+    }
+
+    fn listen(&mut self, port: &Published) -> Result<()> {
+        if port.protocol == Protocol::Sctp {
+            // The kernel alone can do that.
+            return if self.forwarded {
+                Err(Error::usage("an SCTP port takes nf_tables, which this kernel has not: modprobe nf_tables"))
+            } else {
+                Ok(())
+            };
+        }
+        let direct = !self.forwarded && firewall::element_of(port).is_some();
+        let at = match (direct, port.at.is_unspecified()) {
+            // Others come by the table; whoever is on this host, and asks it by its loopback address, does not.
+            (true, true) => ports::loopback(port.at.is_ipv6()),
+            _ => port.at,
+        };
+        let to = SocketAddr::new(port.to, port.inside);
+        let mut patience = PATIENCE;
+        loop {
+            // The whole place first: somebody else may listen there, and would be cut off without a word.
+            let probe = if direct { forward::listen(port.protocol, SocketAddr::new(port.at, port.host), to).map(drop) } else { Ok(()) };
+            match probe.and_then(|()| forward::listen(port.protocol, SocketAddr::new(at, port.host), to)) {
+                Ok(listening) => {
+                    // One that has an address of this host to itself is served by the table alone.
+                    if !direct || port.at.is_unspecified() {
+                        self.listening.push(listening);
+                    }
+                    return Ok(());
+                }
+                // This host has no IPv6 after all.
+                Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) && port.at.is_unspecified() => return Ok(()),
+                Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) && patience > 0 => {
+                    patience -= 10;
+                    let _ = sys::poll(&mut [], 10);
+                }
+                Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => {
+                    return Err(Error::usage(format_args!(
+                        "the port {}/{} is taken by another program of this host",
+                        port.place(),
+                        port.protocol.name()
+                    ))
+                    .hint(Some(format!("find it: ss -lnp 'sport = :{}', or choose another port", port.host))));
+                }
+                Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+                    return Err(Error::usage(format_args!(
+                        "bad -p {}: this host has no address {} (ip addr shows those that it has)",
+                        port.place(),
+                        port.at
+                    )));
+                }
+                Err(e) => return Err(e).doing(format_args!("listen at {}", port.place()), port.protocol.name()),
+            }
+        }
+    }
+
+    /// What is to be done inside, for one send by who is in there: everything up, with addresses and the way out.
+    pub fn inside(&self) -> io::Result<Vec<u8>> {
+        let mut messages = vec![link::set_up(1)];
+        let (mut way4, mut way6) = (None, None);
+        for joined in &self.joined {
+            let index = FIRST + joined.number();
+            messages.extend(configure(joined, index));
+            if !joined.network.internal {
+                way4 = way4.or(joined.v4.map(|_| joined.network.v4.gateway));
+                way6 = way6.or(joined.v6.and(joined.network.v6).map(|range| range.gateway));
+            }
+        }
+        messages.extend([way4, way6].into_iter().flatten().map(|gateway| route::add(&route::Route::by(gateway))));
+        wire::join(messages)
+    }
+
+    /// The same in words, for `--dry-run`.
+    pub fn lines(&self) -> String {
+        let all = self.joined.iter().flat_map(|joined| joined.addresses().map(|address| (address, &joined.inside)));
+        all.map(|(address, inside)| format!("{inside} {address}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Makes the cables to the network namespace of this process.
+    pub fn attach(&mut self, pid: u32) -> Result<()> {
+        let Some(mut socket) = self.route.take() else { return Ok(()) };
+        for joined in &self.joined {
+            cable(&mut socket, joined, pid, !self.ports.is_empty())?;
+        }
+        self.attached = true;
+        self.route = Some(socket);
+        Ok(())
+    }
+
+    /// The lines of `/etc/hosts` that are about the container itself.
+    pub fn own_names(&self, hostname: &str) -> Vec<(IpAddr, String)> {
+        self.joined.first().and_then(|joined| joined.v4).map(|address| (IpAddr::V4(address), hostname.to_owned())).into_iter().collect()
+    }
+
+    /// Tells the others its names.
+    pub fn announce(&mut self, name: &str) -> Result<()> {
+        self.named = true;
+        for joined in &self.joined {
+            let names = std::iter::once(name.to_owned()).chain(joined.aliases.iter().cloned()).collect();
+            let member = Member { id: self.id.clone(), addresses: joined.addresses().collect(), names };
+            hosts::join(&joined.network.name, &member)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes, and has user space serve what the kernel does not. `until`: the pidfd of the container's process.
+    pub fn open(&mut self, until: BorrowedFd) -> Result<()> {
+        self.opened = true;
+        if let (Some(socket), false) = (&mut self.firewall, self.ports.is_empty()) {
+            match firewall::publish(socket, &self.ports) {
+                // Somebody has flushed it just now: it is made again, with what is leased.
+                Err(e) if netlink::errno(&e) == Some(libc::ENOENT) => {
+                    let _lock = super::lock()?;
+                    firewall::rebuild(socket)?;
+                }
+                done => done.doing("publish ports", format_args!("inet {}", super::table()))?,
+            }
+            firewall::cut(socket, &self.ports);
+        }
+        if !self.listening.is_empty() {
+            self.forwarder = Some(serve(std::mem::take(&mut self.listening), until)?);
+        }
+        Ok(())
+    }
+
+    /// Lets go of what only the making needs: who looks after a container stays small.
+    pub fn rest(&mut self) {
+        (self.route, self.firewall) = (None, None);
+        self.listening = Vec::new();
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Nobody comes any more, nobody is found any more, nobody answers any more; and only then has somebody else the addresses.
+        if let Some(forwarder) = self.forwarder.take() {
+            let _ = sys::pidfd_signal(forwarder.as_fd(), libc::SIGKILL);
+            let _ = sys::wait_pidfd(forwarder.as_fd());
+        }
+        self.listening.clear();
+        if self.opened && !self.ports.is_empty() && !self.forwarded {
+            let socket = self.firewall.take().map_or_else(firewall::open, |socket| Ok(Some(socket)));
+            if let Ok(Some(mut socket)) = socket {
+                if firewall::withdraw(&mut socket, &self.ports).is_err() {
+                    let _ = firewall::withdraw(&mut socket, &self.ports);
+                }
+                firewall::cut(&mut socket, &self.ports);
+            }
+        }
+        self.ports.iter().for_each(leases::release_port);
+        if self.attached {
+            let socket = self.route.take().map_or_else(|| Socket::open(NETLINK_ROUTE), Ok);
+            if let Ok(mut socket) = socket {
+                self.joined.iter().for_each(|joined| cut_cable(&mut socket, joined));
+            }
+        }
+        if self.named {
+            self.joined.iter().for_each(|joined| hosts::leave(&joined.network.name, &self.id));
+        }
+        for joined in &self.joined {
+            joined.addresses().for_each(leases::release);
+        }
+        let _ = std::fs::remove_file(hosts::file(&self.id));
+    }
+}
+
+/// Switches a cable off: what is at its other end answers nobody any more. The kernel takes it away with the namespace.
+fn cut_cable(socket: &mut Socket, joined: &Joined) {
+    if joined.network.driver == Driver::Bridge {
+        let down = Settings { up: Some(false), name: Some(&joined.veth), ..Settings::default() };
+        let _ = socket.request(link::set(0, &down));
+    }
+}
+
+/// What a link inside needs: up, with its addresses.
+fn configure(joined: &Joined, index: u32) -> Vec<netlink::Message> {
+    let mut messages = vec![link::set_up(index)];
+    for address in joined.addresses() {
+        let Some(range) = joined.range(address.is_ipv6()) else { continue };
+        let mut own = addr::Address::new(index, address, range.subnet.prefix);
+        own.broadcast = range.subnet.broadcast();
+        // Nobody else has it: it is leased. Asking would take a second in which it is of no use.
+        own.flags = if address.is_ipv6() { addr::IFA_F_NODAD } else { 0 };
+        messages.push(addr::add(&own));
+    }
+    messages
+}
+
+/// Makes one cable: its far end is born in the namespace of this process.
+fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Result<()> {
+    let network = &joined.network;
+    let doing = || format!("join the container to the network {}", network.name);
+    // A bridge that somebody has taken away since is made again.
+    let (master, _) = bridge::ensure(network, socket)?;
+    let found = link::get_index(socket, master).doing(doing(), &network.link)?;
+    let mtu = Some(network.mtu.unwrap_or(found.mtu));
+    let index = FIRST + joined.number();
+    let far = Settings {
+        index: Some(index),
+        name: Some(&joined.inside),
+        address: Some(joined.mac),
+        mtu,
+        netns: Some(Netns::Pid(pid)),
+        ..Settings::default()
+    };
+    let modules = |e: &io::Error| {
+        let lacks = netlink::errno(e) == Some(libc::EOPNOTSUPP);
+        lacks.then_some("modprobe veth (a kernel that was updated wants a reboot first), or --network none or host")
+    };
+    if network.driver == Driver::Macvlan {
+        let kind = Kind::Macvlan { lower: master, mode: MacvlanMode::Bridge };
+        return socket.request(link::add(kind, &far)).doing(doing(), &network.link);
+    }
+    // The far end gets a number of its own only where the near one does: one that is nobody's, far above what the kernel gives out.
+    let mut bytes = [0; 4];
+    for _ in 0..10 {
+        sys::random(&mut bytes).doing(doing(), "getrandom")?;
+        let near = Settings {
+            index: Some(u32::from_ne_bytes(bytes) & 0x3fff_ffff | 0x0100_0000),
+            name: Some(&joined.veth),
+            up: Some(true),
+            mtu,
+            master: Some(master),
+            ..Settings::default()
+        };
+        match socket.request(link::add(Kind::Veth(far), &near)) {
+            Err(e) if matches!(netlink::errno(&e), Some(libc::EEXIST | libc::EBUSY)) => {
+                // Of an earlier life of this container, whose namespace the kernel is just taking away.
+                let _ = socket.request(link::delete(&joined.veth));
+            }
+            Err(e) => {
+                let advice = modules(&e);
+                return Err(Error::new(doing(), &joined.veth, e).hint(advice));
+            }
+            Ok(()) => {
+                if publishes {
+                    // Where bridged packets pass the table too (br_netfilter), one to its own published port goes back where it came from.
+                    let near = link::get(socket, &joined.veth).doing(doing(), &joined.veth)?;
+                    let hairpin = Port { hairpin: Some(true), ..Port::default() };
+                    socket.request(link::set_port(near.index, &hairpin)).doing(doing(), &joined.veth)?;
+                }
+                return Ok(());
+            }
+        }
+    }
+    Err(Error::new(doing(), &joined.veth, io::Error::from_raw_os_error(libc::EEXIST)))
+}
+
+/// A container's port that somebody has.
+fn is_taken(port: &Published, name: &str) -> Error {
+    Error::usage(format_args!(
+        "the port {}/{} is published by the container {name}: choose another, or stop that one",
+        port.place(),
+        port.protocol.name()
+    ))
+}
+
+/// A port that nobody of this host listens at.
+fn free_port(port: &Published) -> io::Result<u16> {
+    let at = SocketAddr::new(port.at, 0);
+    match port.protocol {
+        Protocol::Udp => std::net::UdpSocket::bind(at)?.local_addr(),
+        _ => std::net::TcpListener::bind(at)?.local_addr(),
+    }
+    .map(|address| address.port())
+}
+
+/// Forks who serves these ports until the process ends. Returns his pidfd.
+fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    match sys::fork().doing("fork the ports' forwarder", "clone3")? {
+        Some((pidfd, _)) => Ok(pidfd),
+        None => {
+            let _ = sys::setsid();
+            let _ = sys::block_signals(sys::signal_bit(libc::SIGPIPE));
+            let mut kept: Vec<i32> = listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]).collect();
+            kept.sort_unstable();
+            let mut first = 0;
+            for fd in kept {
+                if fd > first {
+                    let _ = sys::close_range(first, fd as u32 - 1);
+                }
+                first = fd + 1;
+            }
+            let _ = sys::close_range(first, u32::MAX);
+            // No filesystem is kept from being unmounted by us.
+            let _ = std::env::set_current_dir("/");
+            forward::serve(listening, until);
+            sys::exit(0);
+        }
+    }
+}
+
+/// Joins a container that runs to one more network. `enter` has this process go to the container's network namespace, for the rest of
+/// its life.
+pub fn join_running(asked: &Asked, n: u32, pid: u32, owner: Owner, enter: &dyn Fn() -> io::Result<()>) -> Result<Joined> {
+    let [join] = asked.joins else { return Err(Error::usage("one network at a time")) };
+    let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
+    let joined = lease(asked.id, n, join, owner)?;
+    let done = |socket: &mut Socket| -> Result<()> {
+        bridge::ensure(&joined.network, socket)?;
+        firewall::ensure()?;
+        cable(socket, &joined, pid, false)?;
+        let names = std::iter::once(asked.name.to_owned()).chain(joined.aliases.iter().cloned()).collect();
+        let member = Member { id: asked.id.to_owned(), addresses: joined.addresses().collect(), names };
+        hosts::join(&joined.network.name, &member)?;
+        let doing = "configure the container's link";
+        enter().doing("enter the container's network", "setns")?;
+        let mut inside = Socket::open(NETLINK_ROUTE).doing(doing, "NETLINK_ROUTE")?;
+        inside.requests(configure(&joined, FIRST + n)).doing(doing, &joined.inside)?;
+        let routes = route::list(&mut inside).doing(doing, "RTM_GETROUTE")?;
+        // A container that had no way out gets one.
+        for range in joined.network.ranges().filter(|_| !joined.network.internal) {
+            let v6 = range.subnet.is_v6();
+            let has = routes.iter().any(|route| route.v6 == v6 && route.to.is_none() && route.kind == route::RTN_UNICAST);
+            if !has {
+                inside.request(route::add(&route::Route::by(range.gateway))).doing(doing, range.gateway)?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(e) = done(&mut socket) {
+        // By the socket from before: it speaks to this host's network wherever we are by now.
+        let _ = socket.request(link::delete(&joined.veth));
+        hosts::leave(&joined.network.name, asked.id);
+        joined.addresses().for_each(leases::release);
+        return Err(e);
+    }
+    Ok(joined)
+}
+
+/// Takes a container that runs from a network. What it has of it is in its record.
+pub fn part_running(id: &str, line: &Line) -> Result<()> {
+    let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
+    match socket.request(link::delete(&line.veth)) {
+        Err(e) if netlink::errno(&e) != Some(libc::ENODEV) => return Err(e).doing("take the cable away", &line.veth),
+        _ => {}
+    }
+    hosts::leave(&line.network, id);
+    line.v4.map(|address| leases::release(address.into()));
+    line.v6.map(|address| leases::release(address.into()));
+    Ok(())
+}
+
+/// Gives back all that a container had which nobody looks after any more.
+pub fn forget(id: &str) {
+    let ports = leases::forget(id);
+    hosts::forget(id);
+    if ports.is_empty() {
+        return;
+    }
+    if let Ok(Some(mut socket)) = firewall::open() {
+        let _ = firewall::withdraw(&mut socket, &ports);
+        firewall::cut(&mut socket, &ports);
+    }
+}
