@@ -737,7 +737,11 @@ pub const VERBS: [Verb; 28] = [
     verb("rename", "CONTAINER NAME", Rename::get_args_info),
     verb("cp", "CONTAINER:SRC|SRC|- CONTAINER:DEST|DEST|-", Cp::get_args_info),
     verb("prune", "", Prune::get_args_info),
-    verb("network", "create|ls|inspect|rm|prune|connect|disconnect|reload [NETWORK…] [CONTAINER]", Network::get_args_info),
+    verb(
+        "network",
+        "create|ls|inspect|rm|prune|connect|disconnect|reload [NETWORK…] [CONTAINER]",
+        Network::get_args_info,
+    ),
     verb("port", "CONTAINER [PORT]", Port::get_args_info),
     verb("events", "", Events::get_args_info),
     verb("info", "", Info::get_args_info),

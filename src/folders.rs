@@ -1,7 +1,9 @@
 //! Where state is kept: the folder that lives until the next boot, and the one that outlives it.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -47,4 +49,26 @@ fn find_lasting_folder() -> PathBuf {
             (None, None) => folder(),
         },
     })
+}
+
+/// Does something for each name in a directory, without `.` and `..`. Takes no memory: this is done by whoever becomes a
+/// supervisor, among a thousand others perhaps.
+pub fn each_name(dir: BorrowedFd, all: bool, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
+    let mut buffer = [0u8; 8192];
+    loop {
+        let used = sys::getdents(dir, &mut buffer)?;
+        let mut rest = buffer.get(..used).unwrap_or_default();
+        // struct linux_dirent64: inode 8, offset 8, length 2, type 1, name.
+        while let Some(length) = rest.get(16..18).map(|b| usize::from(u16::from_ne_bytes([b[0], b[1]]))) {
+            let name = rest.get(19..length).and_then(|b| CStr::from_bytes_until_nul(b).ok()).unwrap_or_default();
+            if !matches!(name.to_bytes(), b"" | b"." | b"..") {
+                act(name);
+            }
+            rest = rest.get(length.max(19)..).unwrap_or_default();
+        }
+        // Where another name would have fitted (255 bytes at most), there is none, but for filesystems that stop early (FUSE, 9p).
+        if used == 0 || !all && used + 19 + 256 < buffer.len() {
+            return Ok(());
+        }
+    }
 }

@@ -54,18 +54,19 @@ pub struct Socket {
     buffer: Vec<u8>,
     /// The last datagram was longer than the buffer, which has grown since: the question is to be asked again.
     cut: bool,
+    /// The kernel looks closely at what is asked for in a dump.
+    strict: bool,
 }
 
 impl Socket {
     /// A socket for `NETLINK_ROUTE` or `NETLINK_NETFILTER`. `EPROTONOSUPPORT`: the kernel has no such family.
     pub fn open(protocol: c_int) -> io::Result<Socket> {
         let fd = sys::socket(protocol)?;
-        // These make the kernel say more and look closer. Where one is missing we know less about a refusal, but every
-        // question and every answer stays what it is.
+        // These make the kernel say more. Where one is missing we know less about a refusal, but every question and every
+        // answer stays what it is.
         let _ = sys::set_extended_ack(fd.as_fd());
         let _ = sys::set_capped_ack(fd.as_fd());
-        let _ = sys::set_strict_check(fd.as_fd());
-        Ok(Socket { fd, protocol, sequence: 0, buffer: vec![0; BUFFER], cut: false })
+        Ok(Socket { fd, protocol, sequence: 0, buffer: vec![0; BUFFER], cut: false, strict: false })
     }
 
     /// Have something done. Returns when it is done, or with the kernel's reason why not.
@@ -163,6 +164,10 @@ impl Socket {
 
     /// Ask for all of a kind. The answer is read with [`wire::messages`], and is one consistent walk of the list.
     pub fn dump(&mut self, message: Message) -> io::Result<Vec<u8>> {
+        // Only dumps change by it, and not every socket lives to see one.
+        if !std::mem::replace(&mut self.strict, true) {
+            let _ = sys::set_strict_check(self.fd.as_fd());
+        }
         let mut question = message.finish()?;
         let mut attempts = 0;
         loop {

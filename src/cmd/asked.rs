@@ -138,7 +138,8 @@ fn network(asked: &Run) -> Result<Network> {
     let words: Vec<&str> = asked.network.iter().map(String::as_str).collect();
     let aliases = asked.network_alias.iter().map(|text| spec::alias(text)).collect::<Result<Vec<_>>>()?;
     let of = |text: &Option<String>, option: &str| {
-        let bad = |text: &String| Error::usage(format_args!("bad {option} {text:?}: it is an address, such as 10.88.0.7"));
+        let bad =
+            |text: &String| Error::usage(format_args!("bad {option} {text:?}: it is an address, such as 10.88.0.7"));
         text.as_ref().map(|text| text.parse::<IpAddr>().map_err(|_| bad(text))).transpose()
     };
     let (v4, v6) = (of(&asked.ip, "--ip")?, of(&asked.ip6, "--ip6")?);
@@ -154,7 +155,9 @@ fn network(asked: &Run) -> Result<Network> {
     let wish = wishes.iter().find_map(|(given, option)| given.then_some(*option));
     let single = |network: Network, word: &str| match (wish, words.len()) {
         (_, 2..) => Err(Error::usage(format_args!("--network {word} goes with no other network"))),
-        (Some(option), _) => Err(Error::usage(format_args!("{option} with --network {word}: there is no network of its own to have it on"))),
+        (Some(option), _) => Err(Error::usage(format_args!(
+            "{option} with --network {word}: there is no network of its own to have it on"
+        ))),
         _ => Ok(network),
     };
     let usual = words.is_empty();
@@ -220,7 +223,10 @@ fn ports(asked: &Run) -> Result<Vec<ports::Wish>> {
         };
         if let Some(other) = all.iter().skip(n + 1).find(twice) {
             let port = other.host.unwrap_or_default();
-            return Err(Error::usage(format_args!("-p: the port {port}/{} is published twice", other.protocol.name())));
+            return Err(Error::usage(format_args!(
+                "-p: the port {port}/{} is published twice",
+                other.protocol.name()
+            )));
         }
     }
     for text in &asked.expose {

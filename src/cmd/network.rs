@@ -17,9 +17,9 @@ use crate::network::connect::{self, Join, Line};
 use crate::network::ports::Protocol;
 use crate::network::subnet::Subnet;
 use crate::network::{self, Network, bridge, firewall, hosts};
+use crate::sys;
 use crate::table::{self, Column};
 use crate::template::Template;
-use crate::sys;
 
 /// What a row of `ls` has, and what stands above it.
 const COLUMNS: [Column; 9] = [
@@ -91,21 +91,26 @@ fn create(asked: &Words, rest: &[String]) -> Result<u8> {
         }
     }
     if macvlan != parent.is_some() {
-        return Err(Error::usage("--driver macvlan and -o parent=LINK go together: the link of this host that it is on"));
+        return Err(Error::usage(
+            "--driver macvlan and -o parent=LINK go together: the link of this host that it is on",
+        ));
     }
     if let Some(link) = &parent {
         let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
-        link::get(&mut socket, link).map_err(|_| Error::usage(format_args!("bad -o parent={link}: this host has no such link")))?;
+        link::get(&mut socket, link)
+            .map_err(|_| Error::usage(format_args!("bad -o parent={link}: this host has no such link")))?;
     }
     let mtu = mtu_word.as_deref().map(|text| {
         let bad = || Error::usage(format_args!("bad --mtu {text:?}: it is a number of bytes from 576 to 65535"));
         text.parse::<u32>().ok().filter(|mtu| (576..=65_535).contains(mtu)).ok_or_else(bad)
     });
-    let subnets = asked.subnet.iter().map(|text| {
-        text.parse::<Subnet>().map_err(|why| Error::usage(format_args!("bad --subnet {text:?}: {why}")))
-    });
+    let subnets = asked
+        .subnet
+        .iter()
+        .map(|text| text.parse::<Subnet>().map_err(|why| Error::usage(format_args!("bad --subnet {text:?}: {why}"))));
     let gateways = asked.gateway.iter().map(|text| {
-        text.parse().map_err(|_| Error::usage(format_args!("bad --gateway {text:?}: it is an address, such as 10.5.0.1")))
+        text.parse()
+            .map_err(|_| Error::usage(format_args!("bad --gateway {text:?}: it is an address, such as 10.5.0.1")))
     });
     asked.label.iter().try_for_each(|label| spec::label(label))?;
     let wish = network::Asked {
@@ -140,7 +145,8 @@ fn guests(network: &Network, all: &[Found]) -> Vec<Guest> {
     for found in all.iter().filter(|found| found.is_alive()) {
         for line in of::lines(&found.record).into_iter().filter(|line| line.network == network.name) {
             let own = |port: &crate::network::ports::Published| {
-                line.v4.is_some_and(|v4| port.to == std::net::IpAddr::V4(v4)) || line.v6.is_some_and(|v6| port.to == std::net::IpAddr::V6(v6))
+                line.v4.is_some_and(|v4| port.to == std::net::IpAddr::V4(v4))
+                    || line.v6.is_some_and(|v6| port.to == std::net::IpAddr::V6(v6))
             };
             let ports = of::ports(&found.record).iter().filter(|port| own(port)).map(ToString::to_string).collect();
             guests.push(Guest { name: found.name.clone(), id: found.record.id().to_owned(), line, ports });
@@ -158,7 +164,13 @@ fn prefixed(address: Option<std::net::IpAddr>, range: Option<network::Range>) ->
 fn drawing(network: &Network, guests: &[Guest], up: bool) -> String {
     let mut text = format!("{}", network.name);
     let ranges: Vec<String> = network.ranges().map(|range| range.subnet.to_string()).collect();
-    let _ = write!(text, "  {}{}  {}", network.driver.name(), if network.internal { ", internal" } else { "" }, ranges.join("  "));
+    let _ = write!(
+        text,
+        "  {}{}  {}",
+        network.driver.name(),
+        if network.internal { ", internal" } else { "" },
+        ranges.join("  ")
+    );
     text.push('\n');
     let gateways: Vec<String> = network.ranges().map(|range| range.gateway.to_string()).collect();
     let state = match (network.driver, up) {
@@ -174,10 +186,16 @@ fn drawing(network: &Network, guests: &[Guest], up: bool) -> String {
             let v6 = guest.line.v6.map(Into::into);
             let addresses: Vec<String> =
                 [prefixed(v4, Some(network.v4)), prefixed(v6, network.v6)].into_iter().flatten().collect();
-            [guest.line.veth.clone(), format!("{} {}", guest.name, guest.line.inside), addresses.join(" "), guest.ports.join(", ")]
+            [
+                guest.line.veth.clone(),
+                format!("{} {}", guest.name, guest.line.inside),
+                addresses.join(" "),
+                guest.ports.join(", "),
+            ]
         })
         .collect();
-    let width = |n: usize| rows.iter().map(|row| row.get(n).map_or(0, |cell| cell.chars().count())).max().unwrap_or(0);
+    let width =
+        |n: usize| rows.iter().map(|row| row.get(n).map_or(0, |cell| cell.chars().count())).max().unwrap_or(0);
     let (one, two, three) = (width(0), width(1), width(2));
     for (n, [veth, name, addresses, ports]) in rows.iter().enumerate() {
         let branch = if n + 1 == rows.len() { "└" } else { "├" };
@@ -324,7 +342,9 @@ fn clean_up(socket: &mut Socket) -> Result<()> {
 
 fn rm(asked: &Words, rest: &[String]) -> Result<u8> {
     if rest.is_empty() {
-        return Err(Error::usage("no NETWORK: say which one, for example: ctr network rm web (ctr network ls lists them)"));
+        return Err(Error::usage(
+            "no NETWORK: say which one, for example: ctr network rm web (ctr network ls lists them)",
+        ));
     }
     let all = State::open()?.all();
     let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
@@ -334,9 +354,12 @@ fn rm(asked: &Words, rest: &[String]) -> Result<u8> {
         let removed = network::find(word).and_then(|network| {
             let users = users(&network, &all);
             if !users.is_empty() {
-                let hint = format!("ctr rm -f {0}, or: ctr network disconnect {1} {0}", users.join(" "), network.name);
+                let hint =
+                    format!("ctr rm -f {0}, or: ctr network disconnect {1} {0}", users.join(" "), network.name);
                 let who = users.join(", ");
-                return Err(Error::usage(format_args!("the network {} is in use by {who}", network.name)).hint(Some(hint)));
+                return Err(
+                    Error::usage(format_args!("the network {} is in use by {who}", network.name)).hint(Some(hint))
+                );
             }
             remove(&network, &mut socket)?;
             super::print(&format!("{}\n", network.name))
@@ -395,7 +418,10 @@ fn two(verb: &str, rest: &[String]) -> Result<(String, State, Found)> {
     let state = State::open()?;
     let found = state.find(container.as_ref())?;
     if found.record.get("guarded").is_some() {
-        return Err(Error::usage(format_args!("{} ends with its ctr run (--rm): its networks stay as they are", found.name)));
+        return Err(Error::usage(format_args!(
+            "{} ends with its ctr run (--rm): its networks stay as they are",
+            found.name
+        )));
     }
     Ok((name.clone(), state, found))
 }
@@ -433,11 +459,20 @@ fn connect(asked: &Words, rest: &[String]) -> Result<u8> {
     if wanted.iter().any(|other| other == &network.name) {
         return Err(Error::usage(format_args!("{} is on the network {} already", found.name, network.name)));
     }
-    if let Some(other) = wanted.iter().find(|other| matches!(other.as_str(), "none" | "host") || other.starts_with("container:")) {
-        return Err(Error::usage(format_args!("{} was made with --network {other}: it can be on no other", found.name)));
+    if let Some(other) =
+        wanted.iter().find(|other| matches!(other.as_str(), "none" | "host") || other.starts_with("container:"))
+    {
+        return Err(Error::usage(format_args!(
+            "{} was made with --network {other}: it can be on no other",
+            found.name
+        )));
     }
     let address = |text: &Option<String>, option: &str| {
-        text.as_ref().map(|text| text.parse().map_err(|_| Error::usage(format_args!("bad {option} {text:?}: it is an address")))).transpose()
+        text.as_ref()
+            .map(|text| {
+                text.parse().map_err(|_| Error::usage(format_args!("bad {option} {text:?}: it is an address")))
+            })
+            .transpose()
     };
     let (v4, v6) = (
         address(&asked.ip, "--ip")?.map(|address: std::net::IpAddr| match address {
@@ -450,11 +485,21 @@ fn connect(asked: &Words, rest: &[String]) -> Result<u8> {
         }),
     );
     let aliases = asked.alias.iter().map(|text| spec::alias(text)).collect::<Result<Vec<_>>>()?;
-    let join = Join { network: network.name.clone(), aliases, v4: v4.transpose()?, v6: v6.transpose()?, mac: None, usual: false };
+    let join = Join {
+        network: network.name.clone(),
+        aliases,
+        v4: v4.transpose()?,
+        v6: v6.transpose()?,
+        mac: None,
+        usual: false,
+    };
     let word = network.name.as_str();
     if !found.is_running() {
         if join.v4.is_some() || join.v6.is_some() || !join.aliases.is_empty() {
-            return Err(Error::usage(format_args!("{} does not run: --ip, --ip6 and --alias are for one that does", found.name)));
+            return Err(Error::usage(format_args!(
+                "{} does not run: --ip, --ip6 and --alias are for one that does",
+                found.name
+            )));
         }
         note(&state, &found, &|record| ask_for(record, &wanted, word))?;
         return Ok(0);
@@ -493,7 +538,11 @@ fn disconnect(asked: &Words, rest: &[String]) -> Result<u8> {
     let mut wanted = asked_for(&found.record);
     let line = of::lines(&found.record).into_iter().find(|line| line.network == name);
     if !wanted.contains(&name) && line.is_none() {
-        return if asked.force { Ok(0) } else { Err(Error::usage(format_args!("{} is not on the network {name}", found.name))) };
+        return if asked.force {
+            Ok(0)
+        } else {
+            Err(Error::usage(format_args!("{} is not on the network {name}", found.name)))
+        };
     }
     wanted.retain(|other| *other != name);
     if let Some(line) = line.filter(|_| found.is_running()) {
@@ -512,7 +561,11 @@ fn disconnect(asked: &Words, rest: &[String]) -> Result<u8> {
     note(&state, &found, &|record| {
         record.unset("--network");
         wanted.iter().for_each(|other| record.add("--network", other));
-        let kept: Vec<OsString> = record.words("net").into_iter().filter(|line| !line.to_string_lossy().starts_with(&format!("{name} "))).collect();
+        let kept: Vec<OsString> = record
+            .words("net")
+            .into_iter()
+            .filter(|line| !line.to_string_lossy().starts_with(&format!("{name} ")))
+            .collect();
         record.unset("net");
         kept.iter().for_each(|line| record.add("net", line));
     })?;
@@ -535,7 +588,7 @@ fn reload(rest: &[String]) -> Result<u8> {
             continue;
         }
         any = true;
-        let index = bridge::make(&network, &mut socket)?;
+        let index = bridge::make(&network, &mut socket)?.index;
         for guest in guests {
             // One whose cable somebody has pulled or switched off.
             let settings = link::Settings { master: Some(index), up: Some(true), ..link::Settings::default() };
@@ -549,7 +602,10 @@ fn reload(rest: &[String]) -> Result<u8> {
     match firewall::open()? {
         Some(mut table) if any => firewall::rebuild(&mut table)?,
         Some(_) => {}
-        None => return Err(Error::usage("this kernel has no nf_tables: there are no rules to be made").hint(Some("modprobe nf_tables"))),
+        None => {
+            return Err(Error::usage("this kernel has no nf_tables: there are no rules to be made")
+                .hint(Some("modprobe nf_tables")));
+        }
     }
     Ok(0)
 }
@@ -642,10 +698,22 @@ pub fn settings(found: &Found) -> Value {
         let network = network::load(&line.network).ok().flatten();
         let v4 = network.as_ref().map(|network| network.v4).filter(|_| line.v4.is_some());
         let v6 = network.as_ref().and_then(|network| network.v6).filter(|_| line.v6.is_some());
-        let prefix = |range: Option<network::Range>| -> Value { range.map_or(0_i64, |range| i64::from(range.subnet.prefix)).into() };
+        let prefix = |range: Option<network::Range>| -> Value {
+            range.map_or(0_i64, |range| i64::from(range.subnet.prefix)).into()
+        };
         let gateway = |range: Option<network::Range>| text(range.map(|range| range.gateway.to_string()));
         let (address, address6) = (text(line.v4.map(|a| a.to_string())), text(line.v6.map(|a| a.to_string())));
-        first = first.or_else(|| Some((address.clone(), prefix(v4), gateway(v4), line.mac.clone(), address6.clone(), prefix(v6), gateway(v6))));
+        first = first.or_else(|| {
+            Some((
+                address.clone(),
+                prefix(v4),
+                gateway(v4),
+                line.mac.clone(),
+                address6.clone(),
+                prefix(v6),
+                gateway(v6),
+            ))
+        });
         let value = Value::map([
             ("NetworkID", text(network.as_ref().map(|network| network.id.clone()))),
             ("Interface", line.inside.as_str().into()),

@@ -289,7 +289,7 @@ fn here(asked: &Run, operands: Vec<OsString>) -> Result<u8> {
         .map_err(|e| files.withdraw(facts::if_empty(e, &root, &spec.root)))?;
     trace.sum();
     Facts::warn(facts.warnings(&name).iter().map(String::as_str));
-    network::open(&joined, born.pidfd.as_fd()).inspect_err(|_| {
+    network::open(&joined, born.pidfd.as_fd(), false).inspect_err(|_| {
         let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
         let _ = sys::wait_pidfd(born.pidfd.as_fd());
     })?;

@@ -65,6 +65,7 @@ pub fn join(
     own.extend(known_hosts(spec, gateway)?);
     let root = if let Way::Shifted { map } = &facts.way { IdMap::root(map) } else { (0, 0) };
     let file = hosts::begin(&facts.id, &own, root)?;
+    connection.hosts = Some(file.clone());
     let messages = connection.inside().doing("prepare the container's links", "")?;
     facts.net = Net::Joined { messages, words: connection.lines(), hosts: Some(file) };
     connection.announce(name)?;
@@ -88,7 +89,9 @@ fn share(other: &str, facts: &mut Facts, held: &mut Held) -> Result<()> {
 pub fn known_hosts(spec: &Spec, gateway: Option<IpAddr>) -> Result<Vec<(IpAddr, String)>> {
     let one = |(name, address): &(String, Option<IpAddr>)| {
         let address = address.or(gateway).ok_or_else(|| {
-            Error::usage(format_args!("--add-host {name}:host-gateway needs a network: without one there is no way to the host"))
+            Error::usage(format_args!(
+                "--add-host {name}:host-gateway needs a network: without one there is no way to the host"
+            ))
         })?;
         Ok((address, name.clone()))
     };
@@ -99,7 +102,8 @@ pub fn known_hosts(spec: &Spec, gateway: Option<IpAddr>) -> Result<Vec<(IpAddr, 
 pub fn attach(connection: &RefCell<Option<Connection>>, space: u32, record: &mut Record) -> Result<()> {
     if let Some(connection) = connection.borrow_mut().as_mut() {
         connection.attach(space).map_err(|mut e| {
-            e.hint = e.hint.take().or_else(|| hint("network", e.cause.raw_os_error().unwrap_or(0)).map(str::to_owned));
+            e.hint =
+                e.hint.take().or_else(|| hint("network", e.cause.raw_os_error().unwrap_or(0)).map(str::to_owned));
             e
         })?;
         remember(connection, record);
@@ -120,12 +124,14 @@ fn remember(connection: &Connection, record: &mut Record) {
     }
 }
 
-/// The container runs, and traffic may come. `process` is its pidfd.
-pub fn open(connection: &RefCell<Option<Connection>>, process: BorrowedFd) -> Result<()> {
+/// The container runs, and traffic may come. `process` is its pidfd; who is `lasting` stays small.
+pub fn open(connection: &RefCell<Option<Connection>>, process: BorrowedFd, lasting: bool) -> Result<()> {
     let mut connection = connection.borrow_mut();
     let Some(connection) = connection.as_mut() else { return Ok(()) };
     connection.open(process)?;
-    connection.rest();
+    if lasting {
+        connection.rest();
+    }
     Ok(())
 }
 

@@ -324,11 +324,9 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
     });
     // Those that a user namespace is to own are made by who is in it.
     let mut held = 0;
-    for (wanted, flag) in [
-        (!spec.host_uts, k::CLONE_NEWUTS),
-        (!spec.host_ipc, k::CLONE_NEWIPC),
-        (facts.net.is_own(), k::CLONE_NEWNET),
-    ] {
+    for (wanted, flag) in
+        [(!spec.host_uts, k::CLONE_NEWUTS), (!spec.host_ipc, k::CLONE_NEWIPC), (facts.net.is_own(), k::CLONE_NEWNET)]
+    {
         held |= if wanted { flag } else { 0 };
     }
     let enter_network = || match facts.net {
@@ -666,13 +664,15 @@ fn build_root(spec: &Spec, facts: &Facts) -> Vec<Step> {
 
     let files_aside = || {
         let files = etc(spec, facts).into_iter().zip(ETC_NAMES).zip(ETC..);
-        let ops = files.filter(|(_, slot)| *slot != HOSTS || facts.net.hosts().is_none()).flat_map(|((content, name), slot)| {
-            let from = CString::from(name);
-            [
-                tree(Tree::File(from.clone(), content)),
-                tree(Tree::Tree { from, recursive: false, rules: Rules::default(), into: slot }),
-            ]
-        });
+        let ops = files.filter(|(_, slot)| *slot != HOSTS || facts.net.hosts().is_none()).flat_map(
+            |((content, name), slot)| {
+                let from = CString::from(name);
+                [
+                    tree(Tree::File(from.clone(), content)),
+                    tree(Tree::Tree { from, recursive: false, rules: Rules::default(), into: slot }),
+                ]
+            },
+        );
         step("files", "files that the image does not have", ops.collect())
     };
     let user = matches!(facts.way, Way::Alone { .. });
@@ -776,11 +776,7 @@ fn etc(spec: &Spec, facts: &Facts) -> [Vec<u8>; 3] {
         // In the host's own network that is the host.
         let _ = writeln!(hosts, "{}\t{name}", address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
-    [
-        format!("{}\n", facts.hostname).into_bytes(),
-        hosts.into_bytes(),
-        facts.resolv_conf.clone().into_bytes(),
-    ]
+    [format!("{}\n", facts.hostname).into_bytes(), hosts.into_bytes(), facts.resolv_conf.clone().into_bytes()]
 }
 
 /// How the root's own /proc, /sys and /dev are got at. Where we made these directories ourselves their paths say what they

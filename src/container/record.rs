@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 use linux_raw_sys::general as k;
 
-pub use crate::folders::{folder, lasting_folder};
+pub use crate::folders::{each_name, folder, lasting_folder};
 
 use crate::error::{Doing, Error, Result};
 use crate::{cgroup, clock, names, network, procfs, sys};
@@ -1162,28 +1162,6 @@ fn read_id(dir: BorrowedFd) -> Option<Record> {
 
 fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// Does something for each name in a directory, without `.` and `..`. Takes no memory: this is done by whoever becomes a
-/// supervisor, among a thousand others perhaps.
-pub fn each_name(dir: BorrowedFd, all: bool, act: &mut dyn FnMut(&CStr)) -> io::Result<()> {
-    let mut buffer = [0u8; 8192];
-    loop {
-        let used = sys::getdents(dir, &mut buffer)?;
-        let mut rest = buffer.get(..used).unwrap_or_default();
-        // struct linux_dirent64: inode 8, offset 8, length 2, type 1, name.
-        while let Some(length) = rest.get(16..18).map(|b| usize::from(u16::from_ne_bytes([b[0], b[1]]))) {
-            let name = rest.get(19..length).and_then(|b| CStr::from_bytes_until_nul(b).ok()).unwrap_or_default();
-            if !matches!(name.to_bytes(), b"" | b"." | b"..") {
-                act(name);
-            }
-            rest = rest.get(length.max(19)..).unwrap_or_default();
-        }
-        // Where another name would have fitted (255 bytes at most), there is none, but for filesystems that stop early (FUSE, 9p).
-        if used == 0 || !all && used + 19 + 256 < buffer.len() {
-            return Ok(());
-        }
-    }
 }
 
 /// Whether a container's record says that there is nothing to be done about it: the usual case, found without taking memory.

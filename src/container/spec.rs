@@ -547,7 +547,8 @@ pub fn mac(text: &str) -> Result<[u8; 6]> {
     let words: Vec<&str> = text.split([':', '-']).collect();
     let byte = |word: &&str| u8::from_str_radix(word, 16).ok().filter(|_| word.len() == 2);
     let bytes: Option<Vec<u8>> = words.iter().map(byte).collect();
-    let read = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok()).filter(|mac| mac[0] & 1 == 0 && *mac != [0; 6]);
+    let read =
+        bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok()).filter(|mac| mac[0] & 1 == 0 && *mac != [0; 6]);
     read.ok_or_else(|| {
         Error::usage(format_args!(
             "bad --mac-address {text:?}: it is six bytes such as 02:42:ac:11:00:02, the first of them even"
@@ -779,7 +780,9 @@ mod tests {
             assert!(alias(bad).is_err(), "{bad:?}");
         }
         assert_eq!(mac("02:42:ac:11:00:02").unwrap(), [2, 0x42, 0xac, 0x11, 0, 2]);
-        for bad in ["", "02:42:ac:11:00", "03:42:ac:11:00:02", "00:00:00:00:00:00", "2:42:ac:11:0:2", "02:42:ac:11:00:xx"] {
+        for bad in
+            ["", "02:42:ac:11:00", "03:42:ac:11:00:02", "00:00:00:00:00:00", "2:42:ac:11:0:2", "02:42:ac:11:00:xx"]
+        {
             assert!(mac(bad).is_err(), "{bad:?}");
         }
         for bad in ["db", "db:", ":1.2.3.4", "a b:1.2.3.4", "db:300.1.1.1", "a\nb:1.2.3.4"] {

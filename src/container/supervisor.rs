@@ -620,7 +620,7 @@ impl Supervisor {
                 return Err(e);
             }
         };
-        if let Err(e) = network::open(&self.connection, born.pidfd.as_fd()) {
+        if let Err(e) = network::open(&self.connection, born.pidfd.as_fd(), true) {
             let _ = sys::pidfd_signal(born.pidfd.as_fd(), libc::SIGKILL);
             let _ = sys::wait_pidfd(born.pidfd.as_fd());
             group.remove();

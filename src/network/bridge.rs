@@ -34,13 +34,22 @@ fn write(path: &str, value: &str) -> io::Result<()> {
     procfs::write(proc.as_fd(), &CString::new(path)?, value)
 }
 
-/// The index of a network's bridge, and whether it had to be made; or that of a macvlan's lower link.
-pub fn ensure(network: &Network, socket: &mut Socket) -> Result<(u32, bool)> {
+/// What containers are joined to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Master {
+    /// The link, by its number.
+    pub index: u32,
+    /// Its largest packet.
+    pub mtu: u32,
+}
+
+/// A network's bridge, and whether it had to be made; or that of a macvlan's lower link.
+pub fn ensure(network: &Network, socket: &mut Socket) -> Result<(Master, bool)> {
     match link::get(socket, &network.link) {
         Ok(found) if network.driver == Driver::Macvlan || found.kind.as_deref() == Some("bridge") => {
             // Somebody may have switched it off; and a network whose first command was killed half-way has no address yet.
             if network.driver == Driver::Macvlan || found.is_up() {
-                return Ok((found.index, false));
+                return Ok((Master { index: found.index, mtu: found.mtu }, false));
             }
         }
         Ok(found) => {
@@ -52,7 +61,9 @@ pub fn ensure(network: &Network, socket: &mut Socket) -> Result<(u32, bool)> {
             ))
             .hint(Some(format!("rename it: ip link set dev {} down name other0", network.link))));
         }
-        Err(e) if netlink::errno(&e) != Some(libc::ENODEV) => return Err(e).doing("look for the bridge", &network.link),
+        Err(e) if netlink::errno(&e) != Some(libc::ENODEV) => {
+            return Err(e).doing("look for the bridge", &network.link);
+        }
         Err(_) if network.driver == Driver::Macvlan => {
             return Err(Error::usage(format_args!(
                 "the network {} is on the link {}, which is not there: ip link shows those that are",
@@ -62,11 +73,11 @@ pub fn ensure(network: &Network, socket: &mut Socket) -> Result<(u32, bool)> {
         Err(_) => {}
     }
     let _lock = super::lock()?;
-    make(network, socket).map(|index| (index, true))
+    make(network, socket).map(|master| (master, true))
 }
 
 /// Makes the bridge, or what is missing of it. The caller has the lock.
-pub fn make(network: &Network, socket: &mut Socket) -> Result<u32> {
+pub fn make(network: &Network, socket: &mut Socket) -> Result<Master> {
     let doing = || format!("make the bridge of the network {}", network.name);
     allow(network.v6.is_some())?;
     let mac = own_mac(network);
@@ -110,7 +121,7 @@ pub fn make(network: &Network, socket: &mut Socket) -> Result<u32> {
     }
     messages.push(link::set(found.index, &Settings { up: Some(true), ..Settings::default() }));
     socket.requests(messages).doing(doing(), &network.link)?;
-    Ok(found.index)
+    Ok(Master { index: found.index, mtu: found.mtu })
 }
 
 /// The bridge's hardware address: with one of its own it does not change with its ports.
@@ -131,8 +142,12 @@ pub fn mac_of(address: std::net::Ipv4Addr) -> link::Mac {
 /// The largest packet of the link that the default route leads to, where that is another than Ethernet's.
 fn uplink_mtu(socket: &mut Socket) -> Option<u32> {
     let routes = route::list(socket).ok()?;
-    let ways = routes.iter().filter(|route| route.to.is_none() && route.table == route::RT_TABLE_MAIN && route.kind == route::RTN_UNICAST);
-    let index = ways.min_by_key(|route| (route.v6, route.metric)).and_then(|route| route.link.or(Some(route.ways.first()?.link)))?;
+    let ways = routes.iter().filter(|route| {
+        route.to.is_none() && route.table == route::RT_TABLE_MAIN && route.kind == route::RTN_UNICAST
+    });
+    let index = ways
+        .min_by_key(|route| (route.v6, route.metric))
+        .and_then(|route| route.link.or(Some(route.ways.first()?.link)))?;
     let mtu = link::get_index(socket, index).ok()?.mtu;
     (1280..65_536).contains(&mtu).then_some(mtu).filter(|mtu| *mtu != 1500)
 }

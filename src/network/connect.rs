@@ -13,10 +13,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use netlink::link::{self, Kind, Mac, MacvlanMode, Netns, Port, Settings};
 use netlink::{NETLINK_ROUTE, Socket, addr, route, wire};
 
+use super::bridge::Master;
 use super::forward::{self, Listening};
 use super::hosts::{self, Member};
 use super::leases;
@@ -72,6 +74,8 @@ pub struct Joined {
     pub mac: Mac,
     /// Other names there.
     pub aliases: Vec<String>,
+    /// What it is joined to.
+    master: Master,
 }
 
 /// The number of the first link inside: above those that a new namespace may have by itself (`tunl0`, `sit0`).
@@ -150,6 +154,8 @@ pub struct Connection {
     listening: Vec<Listening>,
     forwarder: Option<OwnedFd>,
     firewall: Option<Socket>,
+    /// Its `/etc/hosts`, which goes with it.
+    pub hosts: Option<PathBuf>,
     /// What the user should know.
     pub notices: Vec<String>,
     /// User space serves all ports, for want of nf_tables.
@@ -173,6 +179,7 @@ pub fn prepare(asked: &Asked, owner: Owner) -> Result<Connection> {
         forwarder: None,
         firewall: None,
         notices: Vec::new(),
+        hosts: None,
         forwarded: false,
         attached: false,
         opened: false,
@@ -184,10 +191,10 @@ pub fn prepare(asked: &Asked, owner: Owner) -> Result<Connection> {
     for (n, join) in (0..).zip(asked.joins) {
         let joined = lease(asked.id, n, join, owner)?;
         own.joined.push(joined);
-        if let Some(joined) = own.joined.last() {
-            if bridge::ensure(&joined.network, &mut socket)?.1 {
-                new.push(joined.network.link.clone());
-            }
+        if let Some(joined) = own.joined.last_mut() {
+            let (master, made) = bridge::ensure(&joined.network, &mut socket)?;
+            joined.master = master;
+            new.extend(made.then(|| joined.network.link.clone()));
         }
     }
     own.route = Some(socket);
@@ -218,6 +225,7 @@ fn lease(id: &str, n: u32, join: &Join, owner: Owner) -> Result<Joined> {
         v6: None,
         mac: [0; 6],
         aliases: join.aliases.clone(),
+        master: Master::default(),
         network,
     };
     // What is leased so far is given back if the rest cannot be had.
@@ -333,7 +341,9 @@ impl Connection {
             return Ok(());
         }
         let Some(joined) = self.published_at() else {
-            return Err(Error::usage("-p needs a network that leads outside: none of the container's is a bridge that is not internal"));
+            return Err(Error::usage(
+                "-p needs a network that leads outside: none of the container's is a bridge that is not internal",
+            ));
         };
         let (v4, v6) = (joined.v4.map(IpAddr::V4), joined.v6.map(IpAddr::V6));
         let both = super::host_has_v6();
@@ -418,7 +428,11 @@ impl Connection {
         let mut patience = PATIENCE;
         loop {
             // The whole place first: somebody else may listen there, and would be cut off without a word.
-            let probe = if direct { forward::listen(port.protocol, SocketAddr::new(port.at, port.host), to).map(drop) } else { Ok(()) };
+            let probe = if direct {
+                forward::listen(port.protocol, SocketAddr::new(port.at, port.host), to).map(drop)
+            } else {
+                Ok(())
+            };
             match probe.and_then(|()| forward::listen(port.protocol, SocketAddr::new(at, port.host), to)) {
                 Ok(listening) => {
                     // One that has an address of this host to itself is served by the table alone.
@@ -488,7 +502,12 @@ impl Connection {
 
     /// The lines of `/etc/hosts` that are about the container itself.
     pub fn own_names(&self, hostname: &str) -> Vec<(IpAddr, String)> {
-        self.joined.first().and_then(|joined| joined.v4).map(|address| (IpAddr::V4(address), hostname.to_owned())).into_iter().collect()
+        self.joined
+            .first()
+            .and_then(|joined| joined.v4)
+            .map(|address| (IpAddr::V4(address), hostname.to_owned()))
+            .into_iter()
+            .collect()
     }
 
     /// Tells the others its names.
@@ -554,12 +573,14 @@ impl Drop for Connection {
             }
         }
         if self.named {
-            self.joined.iter().for_each(|joined| hosts::leave(&joined.network.name, &self.id));
+            self.joined.iter().for_each(|joined| hosts::leave(&joined.network.name, &self.id, false));
         }
         for joined in &self.joined {
             joined.addresses().for_each(leases::release);
         }
-        let _ = std::fs::remove_file(hosts::file(&self.id));
+        if let Some(file) = &self.hosts {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 
@@ -589,10 +610,8 @@ fn configure(joined: &Joined, index: u32) -> Vec<netlink::Message> {
 fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Result<()> {
     let network = &joined.network;
     let doing = || format!("join the container to the network {}", network.name);
-    // A bridge that somebody has taken away since is made again.
-    let (master, _) = bridge::ensure(network, socket)?;
-    let found = link::get_index(socket, master).doing(doing(), &network.link)?;
-    let mtu = Some(network.mtu.unwrap_or(found.mtu));
+    let master = joined.master.index;
+    let mtu = Some(network.mtu.unwrap_or(joined.master.mtu));
     let index = FIRST + joined.number();
     let far = Settings {
         index: Some(index),
@@ -611,11 +630,11 @@ fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Res
         return socket.request(link::add(kind, &far)).doing(doing(), &network.link);
     }
     // The far end gets a number of its own only where the near one does: one that is nobody's, far above what the kernel gives out.
-    let mut bytes = [0; 4];
-    for _ in 0..10 {
-        sys::random(&mut bytes).doing(doing(), "getrandom")?;
+    let own = joined.veth.get(2..10).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(1);
+    for n in 0..10_u32 {
+        let number = own.wrapping_add(joined.number() << 16).wrapping_add(n);
         let near = Settings {
-            index: Some(u32::from_ne_bytes(bytes) & 0x3fff_ffff | 0x0100_0000),
+            index: Some(number & 0x3fff_ffff | 0x0100_0000),
             name: Some(&joined.veth),
             up: Some(true),
             mtu,
@@ -672,7 +691,8 @@ fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
         None => {
             let _ = sys::setsid();
             let _ = sys::block_signals(sys::signal_bit(libc::SIGPIPE));
-            let mut kept: Vec<i32> = listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]).collect();
+            let mut kept: Vec<i32> =
+                listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]).collect();
             kept.sort_unstable();
             let mut first = 0;
             for fd in kept {
@@ -692,36 +712,43 @@ fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
 
 /// Joins a container that runs to one more network. `enter` has this process go to the container's network namespace, for the rest of
 /// its life.
-pub fn join_running(asked: &Asked, n: u32, pid: u32, owner: Owner, enter: &dyn Fn() -> io::Result<()>) -> Result<Joined> {
+pub fn join_running(
+    asked: &Asked,
+    n: u32,
+    pid: u32,
+    owner: Owner,
+    enter: &dyn Fn() -> io::Result<()>,
+) -> Result<Joined> {
     let [join] = asked.joins else { return Err(Error::usage("one network at a time")) };
     let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
-    let joined = lease(asked.id, n, join, owner)?;
-    let done = |socket: &mut Socket| -> Result<()> {
-        bridge::ensure(&joined.network, socket)?;
+    let mut joined = lease(asked.id, n, join, owner)?;
+    let done = |socket: &mut Socket, joined: &mut Joined| -> Result<()> {
+        joined.master = bridge::ensure(&joined.network, socket)?.0;
         firewall::ensure()?;
-        cable(socket, &joined, pid, false)?;
+        cable(socket, joined, pid, false)?;
         let names = std::iter::once(asked.name.to_owned()).chain(joined.aliases.iter().cloned()).collect();
         let member = Member { id: asked.id.to_owned(), addresses: joined.addresses().collect(), names };
         hosts::join(&joined.network.name, &member)?;
         let doing = "configure the container's link";
         enter().doing("enter the container's network", "setns")?;
         let mut inside = Socket::open(NETLINK_ROUTE).doing(doing, "NETLINK_ROUTE")?;
-        inside.requests(configure(&joined, FIRST + n)).doing(doing, &joined.inside)?;
+        inside.requests(configure(joined, FIRST + n)).doing(doing, &joined.inside)?;
         let routes = route::list(&mut inside).doing(doing, "RTM_GETROUTE")?;
         // A container that had no way out gets one.
         for range in joined.network.ranges().filter(|_| !joined.network.internal) {
             let v6 = range.subnet.is_v6();
-            let has = routes.iter().any(|route| route.v6 == v6 && route.to.is_none() && route.kind == route::RTN_UNICAST);
+            let has =
+                routes.iter().any(|route| route.v6 == v6 && route.to.is_none() && route.kind == route::RTN_UNICAST);
             if !has {
                 inside.request(route::add(&route::Route::by(range.gateway))).doing(doing, range.gateway)?;
             }
         }
         Ok(())
     };
-    if let Err(e) = done(&mut socket) {
+    if let Err(e) = done(&mut socket, &mut joined) {
         // By the socket from before: it speaks to this host's network wherever we are by now.
         let _ = socket.request(link::delete(&joined.veth));
-        hosts::leave(&joined.network.name, asked.id);
+        hosts::leave(&joined.network.name, asked.id, true);
         joined.addresses().for_each(leases::release);
         return Err(e);
     }
@@ -735,7 +762,7 @@ pub fn part_running(id: &str, line: &Line) -> Result<()> {
         Err(e) if netlink::errno(&e) != Some(libc::ENODEV) => return Err(e).doing("take the cable away", &line.veth),
         _ => {}
     }
-    hosts::leave(&line.network, id);
+    hosts::leave(&line.network, id, true);
     line.v4.map(|address| leases::release(address.into()));
     line.v6.map(|address| leases::release(address.into()));
     Ok(())

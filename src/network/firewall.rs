@@ -215,7 +215,10 @@ pub fn remove(socket: &mut Socket) -> Result<()> {
 fn build(networks: &[Network], ports: &[Published]) -> Batch {
     let name = &table();
     let mut batch = Batch::new();
-    let own = Table { comment: Some("made by ctr: ctr network reload makes it again".to_owned()), ..Table::new(Family::INET, name) };
+    let own = Table {
+        comment: Some("made by ctr: ctr network reload makes it again".to_owned()),
+        ..Table::new(Family::INET, name)
+    };
     // Whatever is there: what somebody has added to it goes.
     batch.add_table(&Table::new(Family::INET, name)).delete_table(Family::INET, name).add_table(&own);
     let set = |set: &str, key: &[Type]| Set::new(Family::INET, name, set, key);
@@ -290,7 +293,9 @@ fn build(networks: &[Network], ports: &[Published]) -> Batch {
         for range in network.ranges() {
             let (own, prefix) = (range.subnet.network, range.subnet.prefix);
             let rule = || Rule::in_chain(&leaving).from(own, prefix);
-            batch.add_rule(&rule().outgoing_not(&network.link).masquerade(0).comment(&format!("{} to others", network.name)));
+            batch.add_rule(
+                &rule().outgoing_not(&network.link).masquerade(0).comment(&format!("{} to others", network.name)),
+            );
             let back = rule().to(own, prefix).status(DNAT).masquerade(0);
             batch.add_rule(&back.comment(&format!("{} to its own published ports", network.name)));
         }
@@ -330,7 +335,9 @@ pub fn foreign(socket: &mut Socket, link: &str) -> io::Result<Vec<Foreign>> {
                 && rule.table == chain.table
                 && rule.expressions.iter().any(|expression| match expression {
                     nft::Expr::Cmp { value, .. } => value.as_slice() == name,
-                    nft::Expr::Xt { info, .. } => info.windows(link.len() + 1).any(|part| part.strip_prefix(link.as_bytes()) == Some(&[0])),
+                    nft::Expr::Xt { info, .. } => {
+                        info.windows(link.len() + 1).any(|part| part.strip_prefix(link.as_bytes()) == Some(&[0]))
+                    }
                     _ => false,
                 })
         };
@@ -343,7 +350,9 @@ pub fn foreign(socket: &mut Socket, link: &str) -> io::Result<Vec<Foreign>> {
             let tool = if chain.family == Family::IPV6 { "ip6tables" } else { "iptables" };
             format!("{tool} -I FORWARD -i {link} -j ACCEPT && {tool} -I FORWARD -o {link} -j ACCEPT")
         } else {
-            format!("nft insert rule {family} {table} {name} iifname {link} accept && nft insert rule {family} {table} {name} oifname {link} accept")
+            format!(
+                "nft insert rule {family} {table} {name} iifname {link} accept && nft insert rule {family} {table} {name} oifname {link} accept"
+            )
         };
         Foreign { chain: format!("{family} {table} {name}"), open }
     };

@@ -11,11 +11,11 @@
 //!
 //! Who reads or writes here holds the lock of the network's folder.
 
+use std::ffi::{CString, OsStr};
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use linux_raw_sys::general as k;
@@ -47,8 +47,9 @@ fn folder(network: &str) -> PathBuf {
 /// A container's hosts file, where it is or would be.
 pub fn file(id: &str) -> PathBuf {
     let lasting = folders::lasting_folder().join("hosts").join(id);
-    let passing = folders::folder().join("hosts").join(id);
-    if passing.exists() && !lasting.exists() { passing } else { lasting }
+    // Where the disk cannot be written to.
+    let passing = || folders::folder().join("hosts").join(id);
+    if lasting.exists() { lasting } else { Some(passing()).filter(|path| path.exists()).unwrap_or(lasting) }
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
@@ -56,27 +57,24 @@ fn make_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+fn c(path: impl AsRef<OsStr>) -> CString {
+    CString::new(path.as_ref().as_encoded_bytes()).unwrap_or_default()
+}
+
+fn open(network: &str) -> io::Result<OwnedFd> {
+    sys::openat(sys::CWD, &c(folder(network)), k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)
+}
+
+/// A network's folder, locked.
 fn lock(network: &str) -> io::Result<OwnedFd> {
-    let path = folder(network);
-    let open = || {
-        let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-        sys::openat(sys::CWD, &path, k::O_RDONLY | k::O_DIRECTORY | k::O_NOFOLLOW, 0)
-    };
-    for _ in 0..100 {
-        let dir = match open() {
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
-                make_folder(&path)?;
-                continue;
-            }
-            opened => opened?,
-        };
-        sys::lock(dir.as_fd(), true)?;
-        // The network may have been removed before we had it, and its folder with it.
-        if open().and_then(|now| sys::same_file(now.as_fd(), dir.as_fd())).unwrap_or(false) {
-            return Ok(dir);
+    let dir = match open(network) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+            make_folder(&folder(network))?;
+            open(network)?
         }
-    }
-    Err(io::Error::from_raw_os_error(libc::EAGAIN))
+        opened => opened?,
+    };
+    sys::lock(dir.as_fd(), true).map(|()| dir)
 }
 
 fn parse(id: String, text: &str) -> Member {
@@ -86,12 +84,26 @@ fn parse(id: String, text: &str) -> Member {
     Member { id, addresses, names: names.into_iter().map(str::to_owned).collect() }
 }
 
-/// Who is on a network, as they came (by address).
+/// Who is on a network, by address.
 pub fn members(network: &str) -> Vec<Member> {
-    let path = folder(network);
-    let names = std::fs::read_dir(&path).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let one = |id: String| Some(parse(id.clone(), &std::fs::read_to_string(path.join(&id)).ok()?));
-    let mut all: Vec<Member> = names.filter(|name| !name.starts_with('.')).filter_map(one).collect();
+    open(network).map_or_else(|_| Vec::new(), |dir| members_in(dir.as_fd(), None))
+}
+
+/// The same of a folder that is open; one of them is known.
+fn members_in(dir: BorrowedFd, known: Option<&Member>) -> Vec<Member> {
+    let mut all: Vec<Member> = known.cloned().into_iter().collect();
+    let mut text = [0; 4096];
+    let _ = folders::each_name(dir, true, &mut |name| {
+        let id = name.to_string_lossy();
+        if known.is_some_and(|known| known.id == id) || id.starts_with('.') {
+            return;
+        }
+        let Ok(file) = sys::openat(dir, name, k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK, 0) else { return };
+        if let Ok(length) = sys::read(file.as_fd(), &mut text) {
+            let words = String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned();
+            all.push(parse(id.into_owned(), &words));
+        }
+    });
     all.sort_by(|a, b| a.addresses.cmp(&b.addresses).then_with(|| a.id.cmp(&b.id)));
     all
 }
@@ -99,26 +111,38 @@ pub fn members(network: &str) -> Vec<Member> {
 /// Somebody comes to a network, or has other names there.
 pub fn join(network: &str, member: &Member) -> Result<()> {
     let doing = || format!("tell the network {network} of a container");
-    let path = folder(network);
-    let _lock = lock(network).doing(doing(), path.display())?;
+    let at = folder(network).join(&member.id);
     let words: Vec<String> =
         member.addresses.iter().map(IpAddr::to_string).chain(member.names.iter().cloned()).collect();
-    std::fs::write(path.join(&member.id), words.join(" ") + "\n").doing(doing(), path.display())?;
-    tell(network);
-    Ok(())
+    let line = words.join(" ") + "\n";
+    for _ in 0..100 {
+        let dir = lock(network).doing(doing(), at.display())?;
+        let flags = k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW;
+        match sys::openat(dir.as_fd(), &c(&member.id), flags, 0o600) {
+            // The network was removed while we waited, and made again perhaps.
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            opened => {
+                let file = opened.doing(doing(), at.display())?;
+                sys::write_all(file.as_fd(), line.as_bytes()).doing(doing(), at.display())?;
+                tell(network, dir.as_fd(), Some(member));
+                return Ok(());
+            }
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EAGAIN)).doing(doing(), at.display())
 }
 
-/// Somebody leaves a network.
-pub fn leave(network: &str, id: &str) {
-    let Ok(_lock) = lock(network) else { return };
-    let path = folder(network).join(id);
+/// Somebody leaves a network. One that still runs (`lives`) shall not find the others there any more.
+pub fn leave(network: &str, id: &str, lives: bool) {
+    let Ok(dir) = lock(network) else { return };
     // Once more: a name that leads nowhere would stay.
-    if std::fs::remove_file(&path).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
-        let _ = std::fs::remove_file(&path);
+    if sys::unlink(dir.as_fd(), &c(id), false).is_err() {
+        let _ = sys::unlink(dir.as_fd(), &c(id), false);
     }
-    // He may still run, and shall not find them any more.
-    let _ = replace(&file(id), network, "");
-    tell(network);
+    if lives {
+        let _ = replace(&file(id), network, "");
+    }
+    tell(network, dir.as_fd(), None);
 }
 
 /// The networks that a container is on.
@@ -131,7 +155,7 @@ pub fn networks_of(id: &str) -> Vec<String> {
 /// A container that nobody looks after any more leaves everything.
 pub fn forget(id: &str) {
     for network in networks_of(id) {
-        leave(&network, id);
+        leave(&network, id, false);
     }
     for folder in [folders::lasting_folder(), folders::folder()] {
         let _ = std::fs::remove_file(folder.join("hosts").join(id));
@@ -164,12 +188,12 @@ pub fn begin(id: &str, own: &[(IpAddr, String)], owner: (u32, u32)) -> Result<Pa
     for folder in [folders::lasting_folder(), folders::folder()] {
         let path = folder.join("hosts").join(id);
         let write = || -> io::Result<()> {
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o644).custom_flags(k::O_NOFOLLOW as i32);
-            let file = match options.open(&path) {
+            let flags = k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW;
+            let open = || sys::openat(sys::CWD, &c(&path), flags, 0o644);
+            let file = match open() {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     make_folder(&folder.join("hosts"))?;
-                    options.open(&path)?
+                    open()?
                 }
                 opened => opened?,
             };
@@ -187,8 +211,12 @@ pub fn begin(id: &str, own: &[(IpAddr, String)], owner: (u32, u32)) -> Result<Pa
 }
 
 /// Writes to everybody on a network who is there. The caller has its lock. Who cannot be told now is told with the next change.
-fn tell(network: &str) {
-    let all = members(network);
+fn tell(network: &str, dir: BorrowedFd, known: Option<&Member>) {
+    let all = members_in(dir, known);
+    // Who comes to nobody has nobody to be told of, and a new file.
+    if known.is_some() && all.len() == 1 {
+        return;
+    }
     let lines: Vec<String> = all.iter().map(lines_of).collect();
     for (n, member) in all.iter().enumerate() {
         let others = lines.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, line)| line.as_str());
@@ -205,10 +233,8 @@ fn lines_of(member: &Member) -> String {
 
 /// Puts `lines` between our two lines for a network. The file itself stays: it is mounted.
 fn replace(path: &Path, network: &str, lines: &str) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let flags = (k::O_NOFOLLOW | k::O_NONBLOCK) as i32;
-    let file = options.read(true).write(true).custom_flags(flags).open(path)?;
-    let size = file.metadata()?.len();
+    let file = sys::openat(sys::CWD, &c(path), k::O_RDWR | k::O_NOFOLLOW | k::O_NONBLOCK, 0)?;
+    let size = sys::fstat(file.as_fd())?.st_size as u64;
     if size > LARGEST {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
@@ -218,6 +244,7 @@ fn replace(path: &Path, network: &str, lines: &str) -> io::Result<()> {
     // From the first difference on, in one write: a reader sees the old names or the new ones, with the old one's end at worst.
     let same = old.bytes().zip(new.bytes()).take_while(|(a, b)| a == b).count();
     if old.len() != new.len() || same != new.len() {
+        let file = std::fs::File::from(file);
         std::os::unix::fs::FileExt::write_all_at(&file, new.as_bytes().get(same..).unwrap_or_default(), same as u64)?;
         if new.len() < old.len() {
             file.set_len(new.len() as u64)?;
@@ -234,9 +261,7 @@ fn replaced(old: &str, network: &str, lines: &str) -> String {
         Some((from, from + to + end.len()))
     });
     match place {
-        Some((from, to)) => {
-            [old.get(..from).unwrap_or_default(), &block, old.get(to..).unwrap_or_default()].concat()
-        }
+        Some((from, to)) => [old.get(..from).unwrap_or_default(), &block, old.get(to..).unwrap_or_default()].concat(),
         None if !old.is_empty() && !old.ends_with('\n') && !block.is_empty() => format!("{old}\n{block}"),
         None => format!("{old}{block}"),
     }
@@ -259,13 +284,18 @@ const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 /// A container's `/etc/resolv.conf`, where it has a network of its own: the host's, without servers on the host's loopback, which
 /// is another one inside. Where that leaves none, the file says so, and nobody else's server is put in their place.
 pub fn resolv_conf(asked: &Resolver) -> String {
-    let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let reachable = |text: &str| servers(text).iter().any(|server| !server.is_loopback());
-    let text = match std::fs::read_to_string(UPSTREAM) {
-        Ok(upstream) if !reachable(&own) && reachable(&upstream) => upstream,
-        _ => own,
-    };
+    let own = read("/etc/resolv.conf");
+    let text = if reachable(&own) { own } else { Some(read(UPSTREAM)).filter(|text| reachable(text)).unwrap_or(own) };
     resolver(asked, &text)
+}
+
+/// The beginning of a short file; nothing, if there is none.
+fn read(path: &str) -> String {
+    let mut text = [0; 8192];
+    let file = sys::openat(sys::CWD, &c(path), k::O_RDONLY | k::O_NONBLOCK, 0);
+    let length = file.and_then(|file| sys::read(file.as_fd(), &mut text)).unwrap_or(0);
+    String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned()
 }
 
 /// The name servers that a resolv.conf names.
@@ -288,8 +318,11 @@ pub fn resolver(asked: &Resolver, hosts: &str) -> String {
         let _ = writeln!(text, "search {}", asked.search.join(" "));
     }
     let own = |server: &IpAddr| !server.is_loopback();
-    let servers: Vec<IpAddr> =
-        if asked.servers.is_empty() { servers(hosts).into_iter().filter(own).collect() } else { asked.servers.clone() };
+    let servers: Vec<IpAddr> = if asked.servers.is_empty() {
+        servers(hosts).into_iter().filter(own).collect()
+    } else {
+        asked.servers.clone()
+    };
     for server in &servers {
         let _ = writeln!(text, "nameserver {server}");
     }
@@ -329,7 +362,11 @@ mod tests {
         let text = resolver(&none, "# c\nsearch a b\nnameserver 127.0.0.53\nnameserver 9.9.9.9\noptions edns0\n");
         assert_eq!(text, "search a b\nnameserver 9.9.9.9\noptions edns0\n");
         assert!(resolver(&none, "nameserver 127.0.0.53\n").contains("no name server"));
-        let asked = Resolver { servers: vec!["1.1.1.1".parse().unwrap()], search: vec![".".into()], options: vec!["ndots:2".into()] };
+        let asked = Resolver {
+            servers: vec!["1.1.1.1".parse().unwrap()],
+            search: vec![".".into()],
+            options: vec!["ndots:2".into()],
+        };
         assert_eq!(resolver(&asked, "search x\nnameserver 9.9.9.9\n"), "nameserver 1.1.1.1\noptions ndots:2\n");
         assert_eq!(servers("nameserver fe80::1%eth0\nnameserver\t::1\nnameservers x\n").len(), 2);
     }

@@ -80,7 +80,8 @@ pub fn take_port(port: &Published, id: &str) -> io::Result<bool> {
 fn read(link: &CStr) -> Option<String> {
     let mut words = [0; 256];
     // Once more, should it have failed for want of something: who is not known is taken for nobody.
-    let length = sys::readlink(sys::CWD, link, &mut words).or_else(|_| sys::readlink(sys::CWD, link, &mut words)).ok()?;
+    let length =
+        sys::readlink(sys::CWD, link, &mut words).or_else(|_| sys::readlink(sys::CWD, link, &mut words)).ok()?;
     Some(String::from_utf8_lossy(words.get(..length)?).into_owned())
 }
 
@@ -134,7 +135,13 @@ pub fn parse(line: &str) -> Option<Published> {
     let words: Vec<&str> = line.split(' ').collect();
     let [protocol, at, host, to, inside] = words.as_slice() else { return None };
     let protocol = Protocol::named(protocol)?;
-    Some(Published { protocol, at: at.parse().ok()?, host: host.parse().ok()?, to: to.parse().ok()?, inside: inside.parse().ok()? })
+    Some(Published {
+        protocol,
+        at: at.parse().ok()?,
+        host: host.parse().ok()?,
+        to: to.parse().ok()?,
+        inside: inside.parse().ok()?,
+    })
 }
 
 /// Every address that is leased, and by whom.

@@ -217,7 +217,13 @@ fn read(path: &Path) -> io::Result<Option<std::result::Result<Network, String>>>
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(None),
         opened => opened?,
     };
-    let text = procfs::read_all(file.as_fd(), LONGEST)?;
+    let mut piece = [0; 4096];
+    let length = sys::read(file.as_fd(), &mut piece)?;
+    let mut text = piece.get(..length).unwrap_or_default().to_vec();
+    // A short one that ends as it should is all there is.
+    if length == piece.len() || !text.ends_with(b"\n") {
+        text.extend(procfs::read_all(file.as_fd(), LONGEST)?);
+    }
     Ok(Some(Network::parse(&String::from_utf8_lossy(&text))))
 }
 
@@ -232,8 +238,12 @@ pub fn load(name: &str) -> Result<Option<Network>> {
             None => {}
             Some(Ok(network)) => return Ok(Some(network)),
             Some(Err(why)) => {
-                return Err(Error::new(format_args!("read the network {name}"), path.display(), io::Error::other(why))
-                    .hint(Some(format!("look at it with cat, or remove it: rm {}", path.display()))));
+                return Err(Error::new(
+                    format_args!("read the network {name}"),
+                    path.display(),
+                    io::Error::other(why),
+                )
+                .hint(Some(format!("look at it with cat, or remove it: rm {}", path.display()))));
             }
         }
     }
@@ -259,7 +269,10 @@ pub fn find(word: &str) -> Result<Network> {
 pub fn all() -> Vec<Network> {
     let mut all: Vec<Network> = Vec::new();
     for folder in [passing(), lasting()] {
-        let names = std::fs::read_dir(&folder).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let names = std::fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         for name in names.filter(|name| !name.starts_with('.')) {
             if let Ok(Some(Ok(network))) = read(&folder.join(&name)) {
                 if network.name == name && !all.iter().any(|other| other.name == name) {
@@ -380,7 +393,9 @@ pub fn create(asked: &Asked) -> Result<Network> {
         }
         let others = taken.iter().filter(|(other, _)| !asked.macvlan && other.overlaps(subnet));
         if let Some((other, whose)) = others.into_iter().next() {
-            return Err(Error::usage(format_args!("bad --subnet {subnet}: {other} {whose} overlaps it: choose another")));
+            return Err(Error::usage(format_args!(
+                "bad --subnet {subnet}: {other} {whose} overlaps it: choose another"
+            )));
         }
     }
     if asked.subnets.iter().filter(|subnet| !subnet.is_v6()).count() > 1
@@ -392,7 +407,9 @@ pub fn create(asked: &Asked) -> Result<Network> {
     let v4 = match given(false) {
         Some(subnet) => subnet,
         None if asked.macvlan => {
-            return Err(Error::usage("a macvlan network needs the --subnet (and --gateway) of the link that it is on"));
+            return Err(Error::usage(
+                "a macvlan network needs the --subnet (and --gateway) of the link that it is on",
+            ));
         }
         None => subnet::free(usual, &occupied).ok_or_else(|| {
             Error::usage("every private subnet overlaps a route of this host: choose one with --subnet")
@@ -416,7 +433,9 @@ pub fn create(asked: &Asked) -> Result<Network> {
     };
     let (v4, v6) = (range(v4)?, v6.map(range).transpose()?);
     if let Some(gateway) = asked.gateways.iter().find(|gateway| gateway.is_ipv6() && v6.is_none()) {
-        return Err(Error::usage(format_args!("bad --gateway {gateway}: the network has no IPv6 subnet; --ipv6 gives it one")));
+        return Err(Error::usage(format_args!(
+            "bad --gateway {gateway}: the network has no IPv6 subnet; --ipv6 gives it one"
+        )));
     }
     let link = match (&asked.parent, usual) {
         (Some(parent), _) => parent.clone(),
@@ -468,7 +487,9 @@ fn taken(networks: &[Network]) -> Result<Vec<(Subnet, String)>> {
         if let Some((address, prefix)) = route.to.filter(|(address, prefix)| {
             let local = match address {
                 IpAddr::V4(address) => address.is_loopback(),
-                IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local() || address.is_multicast(),
+                IpAddr::V6(address) => {
+                    address.is_loopback() || address.is_unicast_link_local() || address.is_multicast()
+                }
             };
             // Two halves of everything are a way to say "default" (VPNs do).
             !special && !local && *prefix > 1
@@ -484,7 +505,10 @@ mod tests {
     use super::*;
 
     fn sample() -> Network {
-        let range = |subnet: &str, gateway: &str| Range { subnet: subnet.parse().unwrap(), gateway: gateway.parse().unwrap() };
+        let range = |subnet: &str, gateway: &str| Range {
+            subnet: subnet.parse().unwrap(),
+            gateway: gateway.parse().unwrap(),
+        };
         Network {
             name: "web".into(),
             id: "0123456789abcdef".repeat(4),

@@ -108,7 +108,8 @@ pub fn publish(text: &str) -> Result<Vec<Wish>> {
     };
     let (rest, protocol) = protocol(text).ok_or_else(|| bad("the protocol is tcp, udp or sctp"))?;
     let (before, inside) = rest.rsplit_once(':').map_or((None, rest), |(before, inside)| (Some(before), inside));
-    let (inside, last) = range(inside).ok_or_else(|| bad("a port is a number from 1 to 65535, or two with a dash"))?;
+    let (inside, last) =
+        range(inside).ok_or_else(|| bad("a port is a number from 1 to 65535, or two with a dash"))?;
     let (at, host) = match before {
         None => (None, ""),
         Some(before) => match before.strip_prefix('[') {
@@ -180,10 +181,31 @@ mod tests {
         assert_eq!(one("127.0.0.1::80"), Wish { at: Some(loopback(false)), host: None, ..plain });
         assert_eq!(one("80").host, None);
         let all = publish("8000-8002:80-82").unwrap();
-        assert_eq!(all.iter().map(|wish| (wish.host, wish.inside)).collect::<Vec<_>>(),
-            [(Some(8000), 80), (Some(8001), 81), (Some(8002), 82)]);
-        for bad in ["", ":", "80:", ":80", "0:80", "80:0", "65536:1", "1:65536", "a:80", "8000-8001:80", "2-1:2-1", "80/icmp",
-            "300.1.1.1:1:1", "1:2:3:4", "[::1:8:9", "[::1]8:9", "+80:80", "224.0.0.1:80:80", "80:80/"] {
+        assert_eq!(
+            all.iter().map(|wish| (wish.host, wish.inside)).collect::<Vec<_>>(),
+            [(Some(8000), 80), (Some(8001), 81), (Some(8002), 82)]
+        );
+        for bad in [
+            "",
+            ":",
+            "80:",
+            ":80",
+            "0:80",
+            "80:0",
+            "65536:1",
+            "1:65536",
+            "a:80",
+            "8000-8001:80",
+            "2-1:2-1",
+            "80/icmp",
+            "300.1.1.1:1:1",
+            "1:2:3:4",
+            "[::1:8:9",
+            "[::1]8:9",
+            "+80:80",
+            "224.0.0.1:80:80",
+            "80:80/",
+        ] {
             assert!(publish(bad).is_err(), "{bad:?}");
         }
         assert_eq!(expose("53/udp").unwrap(), [(53, Protocol::Udp)]);

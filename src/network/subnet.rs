@@ -112,11 +112,16 @@ impl Subnet {
     pub fn fault(&self) -> Option<&'static str> {
         let bad = match self.network {
             IpAddr::V4(network) => {
-                network.is_loopback() || network.is_multicast() || network.is_link_local() || network.octets()[0] == 0
+                network.is_loopback()
+                    || network.is_multicast()
+                    || network.is_link_local()
+                    || network.octets()[0] == 0
                     || network.octets()[0] >= 240
             }
             IpAddr::V6(network) => {
-                network.is_loopback() || network.is_multicast() || network.is_unicast_link_local()
+                network.is_loopback()
+                    || network.is_multicast()
+                    || network.is_unicast_link_local()
                     || network.is_unspecified()
                     || network.to_ipv4_mapped().is_some()
             }
@@ -127,7 +132,9 @@ impl Subnet {
         match (self.is_v6(), self.prefix) {
             (false, 0..8) | (true, 0..16) => Some("it is absurdly large: it would cover what is not yours"),
             (false, 30..) => Some("it is too small: there must be room for a gateway and a container (/29 at least)"),
-            (true, 125..) => Some("it is too small: there must be room for a gateway and a container (/124 at least)"),
+            (true, 125..) => {
+                Some("it is too small: there must be room for a gateway and a container (/124 at least)")
+            }
             _ => None,
         }
     }
@@ -155,7 +162,10 @@ pub fn free(usual: bool, taken: &[Subnet]) -> Option<Subnet> {
 pub fn local_v6(random: [u8; 7]) -> Subnet {
     let [a, b, c, d, e, f, g] = random;
     let word = |high, low| u16::from_be_bytes([high, low]);
-    Subnet { network: IpAddr::V6(Ipv6Addr::new(word(0xfd, a), word(b, c), word(d, e), word(f, g), 0, 0, 0, 0)), prefix: 64 }
+    Subnet {
+        network: IpAddr::V6(Ipv6Addr::new(word(0xfd, a), word(b, c), word(d, e), word(f, g), 0, 0, 0, 0)),
+        prefix: 64,
+    }
 }
 
 #[cfg(test)]
@@ -171,20 +181,33 @@ mod tests {
         let one = net("10.1.0.0/16");
         assert_eq!((one.size(), one.nth(1), one.nth(65536)), (65536, Some("10.1.0.1".parse().unwrap()), None));
         assert_eq!(one.broadcast(), Some("10.1.255.255".parse().unwrap()));
-        for (other, overlap) in [("10.1.2.0/24", true), ("10.0.0.0/8", true), ("10.2.0.0/16", false), ("fd00::/64", false)] {
+        for (other, overlap) in
+            [("10.1.2.0/24", true), ("10.0.0.0/8", true), ("10.2.0.0/16", false), ("fd00::/64", false)]
+        {
             assert_eq!((one.overlaps(&net(other)), net(other).overlaps(&one)), (overlap, overlap), "{other}");
         }
         let six = net("fd00:1::/64");
         assert!(six.contains("fd00:1::7".parse().unwrap()) && !six.contains("fd00:2::".parse().unwrap()));
         assert_eq!(six.place("fd00:1::7".parse().unwrap()), Some(7));
-        for bad in ["", "10.1.0.0", "10.1.0.0/33", "10.1.0.1/16", "x/8", "10.1.0.0/x", "fd00::1/64", "fd00::/129", "/8"] {
+        for bad in
+            ["", "10.1.0.0", "10.1.0.0/33", "10.1.0.1/16", "x/8", "10.1.0.0/x", "fd00::1/64", "fd00::/129", "/8"]
+        {
             assert!(bad.parse::<Subnet>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn what_no_container_can_live_in_is_named() {
-        for bad in ["127.0.0.0/8", "0.0.0.0/0", "224.0.0.0/8", "169.254.0.0/16", "10.0.0.0/30", "::/64", "fe80::/64", "ff00::/16"] {
+        for bad in [
+            "127.0.0.0/8",
+            "0.0.0.0/0",
+            "224.0.0.0/8",
+            "169.254.0.0/16",
+            "10.0.0.0/30",
+            "::/64",
+            "fe80::/64",
+            "ff00::/16",
+        ] {
             assert!(net(bad).fault().is_some(), "{bad}");
         }
         for good in ["10.0.0.0/8", "192.168.1.0/29", "fd00::/64", "2001:db8::/48"] {
