@@ -1147,3 +1147,175 @@ pub fn seccomp_filter(program: &[Insn], flags: u32) -> io::Result<()> {
 pub fn keep_capabilities() -> io::Result<()> {
     prctl(pr::PR_SET_KEEPCAPS, 1).map(drop)
 }
+
+/// A socket of IPv4 or IPv6, for a stream (TCP) or datagrams (UDP), non-blocking. `socket(2)`.
+pub fn inet_socket(v6: bool, stream: bool) -> io::Result<OwnedFd> {
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = if stream { libc::SOCK_STREAM } else { libc::SOCK_DGRAM } | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_socket as usize, family as usize, kind as usize, 0) }).map(owned)
+}
+
+/// A socket's option that is a number. `setsockopt(2)`.
+pub fn set_socket_option(socket: BorrowedFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+    set_option(socket, level, option, &value.to_ne_bytes())
+}
+
+/// How many seconds a closed socket tries to deliver what is left; 0 makes it a reset at once (`SO_LINGER`, socket(7)).
+pub fn set_linger(socket: BorrowedFd, seconds: i32) -> io::Result<()> {
+    let [on, time] = [1_i32, seconds].map(i32::to_ne_bytes);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, &[on, time].concat())
+}
+
+fn set_option(socket: BorrowedFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads `value.len()` bytes of a live slice.
+    check(unsafe {
+        syscall5(
+            k::__NR_setsockopt as usize,
+            at(socket),
+            level as usize,
+            option as usize,
+            value.as_ptr() as usize,
+            value.len(),
+        )
+    })
+    .map(drop)
+}
+
+/// `sockaddr_in` or `sockaddr_in6` (ip(7), ipv6(7)), and how much of it counts.
+fn inet_address(address: std::net::SocketAddr) -> ([u8; 28], usize) {
+    let mut bytes = [0u8; 28];
+    let mut put = |from: usize, part: &[u8]| {
+        if let Some(place) = bytes.get_mut(from..from + part.len()) {
+            place.copy_from_slice(part);
+        }
+    };
+    put(2, &address.port().to_be_bytes());
+    match address {
+        std::net::SocketAddr::V4(address) => {
+            put(0, &(libc::AF_INET as u16).to_ne_bytes());
+            put(4, &address.ip().octets());
+            (bytes, 16)
+        }
+        std::net::SocketAddr::V6(address) => {
+            put(0, &(libc::AF_INET6 as u16).to_ne_bytes());
+            put(8, &address.ip().octets());
+            put(24, &address.scope_id().to_ne_bytes());
+            (bytes, 28)
+        }
+    }
+}
+
+/// Gives a socket an address of this host. `bind(2)`.
+pub fn bind_to(socket: BorrowedFd, address: std::net::SocketAddr) -> io::Result<()> {
+    let (bytes, length) = inet_address(address);
+    // SAFETY: the address is one of that length, and is only read.
+    check(unsafe { syscall3(k::__NR_bind as usize, at(socket), bytes.as_ptr() as usize, length) }).map(drop)
+}
+
+/// Lets others connect. `listen(2)`.
+pub fn listen_for(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_listen as usize, at(socket), backlog as usize) }).map(drop)
+}
+
+/// Begins to connect: EINPROGRESS where that takes time. `connect(2)`.
+pub fn connect_with(socket: BorrowedFd, address: std::net::SocketAddr) -> io::Result<()> {
+    let (bytes, length) = inet_address(address);
+    // SAFETY: the address is one of that length, and is only read.
+    check(unsafe { syscall3(k::__NR_connect as usize, at(socket), bytes.as_ptr() as usize, length) }).map(drop)
+}
+
+/// Whether a socket has another end. `getpeername(2)`.
+pub fn is_connected(socket: BorrowedFd) -> bool {
+    let (mut bytes, mut length) = ([0u8; 28], 28_u32);
+    // SAFETY: the kernel writes at most `length` bytes to `bytes`, and the true length to `length`; both outlive the call.
+    check(unsafe {
+        syscall3(k::__NR_getpeername as usize, at(socket), bytes.as_mut_ptr() as usize, &raw mut length as usize)
+    })
+    .is_ok()
+}
+
+/// What went wrong with a socket since it was asked last; 0 for nothing (`SO_ERROR`, socket(7)).
+pub fn socket_error(socket: BorrowedFd) -> io::Result<i32> {
+    let (mut error, mut length) = (0_i32, 4_u32);
+    // SAFETY: the kernel writes at most four bytes to `error`, and the length to `length`; both outlive the call.
+    check(unsafe {
+        syscall5(
+            k::__NR_getsockopt as usize,
+            at(socket),
+            libc::SOL_SOCKET as usize,
+            libc::SO_ERROR as usize,
+            &raw mut error as usize,
+            &raw mut length as usize,
+        )
+    })?;
+    Ok(error)
+}
+
+/// Nothing more will be sent. `shutdown(2)` with `SHUT_WR`.
+pub fn shutdown(socket: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_shutdown as usize, at(socket), libc::SHUT_WR as usize) }).map(drop)
+}
+
+/// Moves bytes between a socket and a pipe without showing them to us, and does not wait. `splice(2)`, Linux 2.6.17.
+pub fn splice(from: BorrowedFd, to: BorrowedFd, most: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    // SAFETY: null pointers: neither end has an offset.
+    check(unsafe { syscall6(k::__NR_splice as usize, at(from), 0, at(to), 0, most, flags as usize) })
+}
+
+/// What an epoll instance shall tell of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// As long as there is something to read.
+    Read,
+    /// Whenever something has changed, once (`EPOLLET`).
+    Changes,
+}
+
+/// An epoll instance. `epoll_create1(2)`.
+pub fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall1(k::__NR_epoll_create1 as usize, libc::EPOLL_CLOEXEC as usize) }).map(owned)
+}
+
+/// Has an epoll instance tell of a file, by this number. `epoll_ctl(2)`.
+pub fn epoll_add(epoll: BorrowedFd, file: BorrowedFd, interest: Interest, number: u64) -> io::Result<()> {
+    let events = match interest {
+        Interest::Read => libc::EPOLLIN,
+        Interest::Changes => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET,
+    };
+    let event = libc::epoll_event { events: events as u32, u64: number };
+    // SAFETY: the event is only read, and outlives the call.
+    check(unsafe {
+        syscall4(
+            k::__NR_epoll_ctl as usize,
+            at(epoll),
+            libc::EPOLL_CTL_ADD as usize,
+            at(file),
+            &raw const event as usize,
+        )
+    })
+    .map(drop)
+}
+
+/// Waits, at most so many milliseconds, and says by their numbers which files have something to say. `epoll_wait(2)`.
+pub fn epoll_wait(epoll: BorrowedFd, numbers: &mut [u64; 128], patience: i32) -> io::Result<usize> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 128];
+    // SAFETY: the kernel writes at most 128 events to an array of that many, which outlives the call.
+    let found = check(unsafe {
+        syscall4(
+            k::__NR_epoll_wait as usize,
+            at(epoll),
+            events.as_mut_ptr() as usize,
+            events.len(),
+            patience as usize,
+        )
+    })?;
+    for (number, event) in numbers.iter_mut().zip(&events).take(found) {
+        *number = event.u64;
+    }
+    Ok(found)
+}
