@@ -14,9 +14,9 @@ use crate::audit::judge::{self, Asked, Bind, Ids, Verdict, Weight};
 use crate::audit::{limits, look, parse, show};
 use crate::cli::Audit;
 use crate::container::record::{Record, State};
-use crate::container::spec::{self, Root, Spec, Userns};
+use crate::container::spec::{self, Network, Root, Spec, Userns};
 use crate::error::{Error, Result};
-use crate::{caps, sys};
+use crate::{caps, network, sys};
 
 /// The verb. 0: nothing that could be seen is a breach; 1: something is.
 pub fn audit(words: &[OsString]) -> Result<u8> {
@@ -114,6 +114,7 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
                 read_only: volume.read_only,
                 follows: volume.slave,
             })
+            .chain(hosts(&spec, record))
             .collect(),
         devices: words(record, "--device").iter().map(|text| device(text)).collect(),
         device_rules: words(record, "--device-cgroup-rule"),
@@ -151,6 +152,19 @@ fn what_was_asked(record: &Record) -> Result<Asked> {
             all
         },
     })
+}
+
+/// `/etc/hosts` of a container that is on networks, or uses the network of one that is.
+fn hosts(spec: &Spec, record: &Record) -> Option<Bind> {
+    let of = match &spec.network {
+        Network::Joined(_) => record.id().to_owned(),
+        Network::Container(other) => State::unswept().ok()?.find(other.as_ref()).ok()?.record.id().to_owned(),
+        Network::None | Network::Host => return None,
+    };
+    let from = network::hosts::file(&of);
+    let from = std::fs::canonicalize(&from).unwrap_or(from);
+    let there = from.exists();
+    there.then(|| Bind { from, to: PathBuf::from("/etc/hosts"), read_only: spec.read_only, follows: false })
 }
 
 fn shared(spec: &Spec, record: &Record) -> BTreeSet<&'static str> {

@@ -295,18 +295,44 @@ fn stock() -> Vec<(&'static str, BTreeSet<String>)> {
     let mounts = lines(&fs::read_to_string("/proc/self/mountinfo").unwrap().replace(",nsdelegate", ""));
     let journal =
         ["events", "events.1"].map(|name| fs::read_to_string(state().join(name)).unwrap_or_default()).concat();
-    // name, without counters
-    let links = fs::read_to_string("/proc/net/dev").unwrap();
-    let links = links.lines().skip(2).filter_map(|l| l.split(':').next()).map(|l| l.trim().to_owned()).collect();
+    let files = |folder: PathBuf| -> BTreeSet<String> {
+        let all = fs::read_dir(folder).into_iter().flatten().flatten();
+        all.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let members = files(state().join("members"));
     vec![
         ("mounts", mounts),
-        ("links", links),
+        ("links", links()),
+        ("addresses", files(state().join("addresses"))),
+        ("ports", files(state().join("ports"))),
+        ("members", members.iter().flat_map(|network| files(state().join("members").join(network))).collect()),
+        ("hosts files", files(lasting().join("hosts")).union(&files(state().join("hosts"))).cloned().collect()),
         ("cgroups", tree(Path::new("/sys/fs/cgroup")).into_iter().filter(|path| ours(path, &journal)).collect()),
         ("containers", tree(&state().join("containers"))),
         ("lasting containers", tree(&lasting().join("containers"))),
         ("layers in memory", tree(&state().join("layers"))),
         ("processes of containers", others()),
     ]
+}
+
+/// The names of all links but the default network's bridge, which stays. A cable that is switched off is one whose container has
+/// gone: the kernel takes it away in its own time, which is waited for.
+fn links() -> BTreeSet<String> {
+    let all = || -> BTreeSet<String> {
+        let text = fs::read_to_string("/proc/net/dev").unwrap();
+        text.lines().skip(2).filter_map(|l| l.split(':').next()).map(|l| l.trim().to_owned()).collect()
+    };
+    // Not by /sys: what is mounted there is of another network namespace.
+    let dying = || {
+        let shown = Command::new("ip").args(["-o", "link"]).output().unwrap();
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        text.lines().any(|line| line.contains(": ve") && !line.split('>').next().unwrap_or_default().contains("UP"))
+    };
+    let end = std::time::Instant::now() + LIMIT;
+    while all().iter().any(|name| name.starts_with("ve")) && dying() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    all().into_iter().filter(|name| !name.starts_with("ctr0")).collect()
 }
 
 /// Whether a cgroup is that of a container of ours: others may be at work on this machine, and containers of a ctr in other
