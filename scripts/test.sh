@@ -16,7 +16,8 @@ packages=(
     mmdebstrap                  # tests/root's Debian root, the clean machine
     qemu-system-x86             # tests/vm
     strace                      # the count of syscalls, errors injected at any of them
-    iproute2 procps util-linux  # what a test looks at the host with
+    iproute2 procps util-linux nftables iptables # what a test looks at the host with
+    curl                        # a client of what a container publishes
     uidmap                      # newuidmap: an ordinary user's ranges of ids
     tmux                        # a terminal to type on
     perl git ca-certificates    # layers.sh; the clean machine's clone

@@ -19,6 +19,7 @@ mod kills;
 mod lifecycle;
 mod limits;
 mod logs;
+mod network;
 mod options;
 mod readme;
 mod records;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # roots.sh: makes what tests/root runs of the real Debian, once, in the cache of the tests ($CTR_TEST_CACHE, default
-# ~/.cache/ctr-tests): a root filesystem (apt, python3, procps), and a repository of some packages with all that they need beyond it, for apt-get
-# to install from inside, where there is no network. Prints nothing when both are there. Needs root, mmdebstrap and apt's own sources.
+# ~/.cache/ctr-tests): a root filesystem (apt, python3, procps), another with servers and their clients, and a repository of some packages with all that they need beyond it, for apt-get
+# to install from inside, where there is no network. Prints nothing when all are there. Needs root, mmdebstrap and apt's own sources.
 set -eu
 cache=${CTR_TEST_CACHE:-${HOME:-/root}/.cache/ctr-tests}
 mkdir -p "$cache"
@@ -10,6 +10,19 @@ if [ ! -x "$cache/debian-root/usr/bin/python3" ]; then
     rm -rf "$cache/debian-root.new" "$cache/debian-root"
     mmdebstrap --quiet --variant=apt --include=python3-minimal,procps,hostname,mount,libcap2-bin bookworm "$cache/debian-root.new"
     mv "$cache/debian-root.new" "$cache/debian-root"
+fi
+# Servers that people run in containers, and what speaks with them.
+if [ ! -x "$cache/services-root/usr/sbin/dnsmasq" ]; then
+    rm -rf "$cache/services-root.new" "$cache/services-root"
+    # No cluster of PostgreSQL's: the test makes its own.
+    # shellcheck disable=SC2016 # $1 is mmdebstrap's
+    mmdebstrap --quiet --variant=apt --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --include=nginx-light,postgresql,redis-server,dnsmasq-base,iperf3 \
+        --include=curl,wrk,bind9-dnsutils,iproute2,iputils-ping,python3-minimal \
+        --essential-hook='mkdir -p "$1/etc/postgresql-common"' \
+        --essential-hook='echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
+        bookworm "$cache/services-root.new"
+    mv "$cache/services-root.new" "$cache/services-root"
 fi
 # Users of their own (adduser), capabilities of a file (iputils-ping), set-user-id (sudo), services with files of their users.
 packages='redis-server nginx-light postgresql iputils-ping sudo'
