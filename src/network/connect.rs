@@ -491,13 +491,9 @@ impl Connection {
 
     /// Makes the cables to the network namespace of this process.
     pub fn attach(&mut self, pid: u32) -> Result<()> {
-        let Some(mut socket) = self.route.take() else { return Ok(()) };
-        for joined in &self.joined {
-            cable(&mut socket, joined, pid, !self.ports.is_empty())?;
-        }
+        let Some(socket) = &mut self.route else { return Ok(()) };
         self.attached = true;
-        self.route = Some(socket);
-        Ok(())
+        self.joined.iter().try_for_each(|joined| cable(socket, joined, pid, !self.ports.is_empty()))
     }
 
     /// The lines of `/etc/hosts` that are about the container itself.

@@ -200,6 +200,9 @@ pub fn begin(id: &str, own: &[(IpAddr, String)], owner: (u32, u32)) -> Result<Pa
             if owner != (0, 0) {
                 sys::fchown(file.as_fd(), owner.0, owner.1)?;
             }
+            let file = std::fs::File::from(file);
+            // For everybody inside to read, whatever mask we have.
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
             sys::write_all(file.as_fd(), text.as_bytes())
         };
         match write() {

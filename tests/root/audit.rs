@@ -83,7 +83,7 @@ fn a_container_as_it_should_be() {
             ("cgroups", "its own"),
             ("inheritable", "none"),
             ("no_new_privs", "on"),
-            ("host paths", "none"),
+            ("host paths", "at /etc/hosts"),
             ("propagation", "nothing travels"),
             ("hidden", ""),
             ("read-only", ""),

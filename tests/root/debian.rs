@@ -163,7 +163,7 @@ fn ps_sees_its_own_processes_alone() {
 fn hostname_mount_and_id() {
     let host = Host::before();
     assert_eq!(
-        says(&["-h", "box.example.org"], "hostname; hostname -s; hostname -i; cat /etc/hostname"),
+        says(&["-h", "box.example.org", "--network=none"], "hostname; hostname -s; hostname -i; cat /etc/hostname"),
         "box.example.org\nbox\n127.0.0.1\nbox.example.org\n"
     );
     let out = says(

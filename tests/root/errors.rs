@@ -285,8 +285,8 @@ fn names() {
 #[test]
 fn networks_and_namespaces() {
     refused(&[
-        (&["--network", "bogus"], &["bogus", "none", "host"]),
-        (&["--network", "bridge"], &["bridge"]),
+        (&["--network", "bogus"], &["no network", "bogus", "ctr network ls"]),
+        (&["--network", "a/b"], &["bad --network", "none", "host"]),
         (&["--network", ""], &["--network"]),
         (&["--pid", "bogus"], &["--pid", "bogus", "host"]),
         (&["--pid=container:x"], &["--pid"]),
