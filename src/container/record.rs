@@ -1146,6 +1146,8 @@ fn salvage(dir: BorrowedFd) -> Option<Record> {
     // It is named by the id alone.
     let id = record.id().to_owned();
     record.set("layer-in-memory", id);
+    // Whether it has leased anything is looked up by the id too.
+    record.set("leases", "held");
     Some(record)
 }
 

@@ -575,7 +575,8 @@ impl Drop for Connection {
             joined.addresses().for_each(leases::release);
         }
         if let Some(file) = &self.hosts {
-            let _ = std::fs::remove_file(file);
+            // Once more: nobody else looks for it.
+            let _ = std::fs::remove_file(file).or_else(|_| std::fs::remove_file(file));
         }
     }
 }
@@ -766,6 +767,14 @@ pub fn part_running(id: &str, line: &Line) -> Result<()> {
 
 /// Gives back all that a container had which nobody looks after any more.
 pub fn forget(id: &str) {
+    // Its network namespace may be there still for a moment: nobody in there answers for an address that is given back.
+    if let (Ok(mut socket), Some(short)) = (Socket::open(NETLINK_ROUTE), id.get(..10)) {
+        let down = |n: u32| {
+            let name = format!("ve{short}.{n}");
+            link::set(0, &Settings { up: Some(false), name: Some(&name), ..Settings::default() })
+        };
+        let _ = (0..100).try_for_each(|n| socket.request(down(n)));
+    }
     let ports = leases::forget(id);
     hosts::forget(id);
     if ports.is_empty() {

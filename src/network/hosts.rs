@@ -158,7 +158,10 @@ pub fn forget(id: &str) {
         leave(&network, id, false);
     }
     for folder in [folders::lasting_folder(), folders::folder()] {
-        let _ = std::fs::remove_file(folder.join("hosts").join(id));
+        let file = folder.join("hosts").join(id);
+        if std::fs::remove_file(&file).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
+            let _ = std::fs::remove_file(&file);
+        }
     }
 }
 

@@ -98,7 +98,7 @@ fn www(scratch: &Scratch) -> String {
     let www = scratch.join("www");
     fs::create_dir_all(www.join("cgi-bin")).unwrap();
     let script = www.join("cgi-bin/who");
-    fs::write(&script, "#!/bin/sh\necho; echo \"from ${REMOTE_ADDR#::ffff:}\"\n").unwrap();
+    fs::write(&script, "#!/bin/sh\necho; echo from $REMOTE_ADDR | tr -d '[]' | sed s/::ffff://\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&www, fs::Permissions::from_mode(0o755)).unwrap();
     www.display().to_string()
@@ -120,7 +120,7 @@ fn web(name: &str, options: &str, scratch: &Scratch) -> String {
     words.extend(options.split_whitespace());
     words.extend([busybox(), "httpd", "-f", "-p", "80", "-h", "/www"]);
     let done = finish(&mut plain(words)).code(0);
-    inside(name, "until wget -qO- -T 1 http://127.0.0.1/cgi-bin/who; do :; done");
+    inside(name, "until timeout 1 wget -qO- http://127.0.0.1/cgi-bin/who; do :; done");
     done.err
 }
 
@@ -165,7 +165,7 @@ fn a_container_reaches_others_by_this_host() {
     let host = Host::before();
     let _server = lan.serve(&scratch);
     let line = "ip -o addr show dev eth0; ip route; ip -6 route; cat /sys/class/net/eth0/mtu; \
-        wget -qO- -T 3 http://192.0.2.2/cgi-bin/who; wget -qO- -T 3 'http://[2001:db8:1::2]/cgi-bin/who'";
+        timeout 3 wget -qO- http://192.0.2.2/cgi-bin/who; timeout 3 wget -qO- 'http://[2001:db8:1::2]/cgi-bin/who'";
     let out = run([busybox(), "sh", "-c", line]).code(0).out;
     for wanted in [
         "inet 10.88.0.2/16",
@@ -228,8 +228,8 @@ fn published_ports_are_reached_from_everywhere() {
     }
     // From the container itself, and from a neighbour.
     for at in ["192.0.2.1:8080", "10.88.0.1:8080"] {
-        assert!(inside("web", &format!("wget -qO- -T 3 http://{at}/cgi-bin/who")).contains("from"), "{at}");
-        let out = run([busybox(), "wget", "-qO-", "-T", "3", &format!("http://{at}/cgi-bin/who")]).code(0).out;
+        assert!(inside("web", &format!("timeout 3 wget -qO- http://{at}/cgi-bin/who")).contains("from"), "{at}");
+        let out = run([busybox(), "timeout", "3", "wget", "-qO-", &format!("http://{at}/cgi-bin/who")]).code(0).out;
         assert!(out.contains("from 10.88.0."), "{at}: {out}");
     }
     // Not at an address that was not named.
@@ -295,9 +295,9 @@ fn only_what_is_published_is_reachable() {
     assert!(curl("http://127.0.0.1:8080").code(0).out.contains("from"));
     // Networks do not see each other, but for what is published.
     let done =
-        finish(&mut plain(["exec", "apart", "wget", "-qO-", "-T", "1", &format!("http://{open}/cgi-bin/who")]));
+        finish(&mut plain(["exec", "apart", "timeout", "1", "wget", "-qO-", &format!("http://{open}/cgi-bin/who")]));
     assert_ne!(done.code, 0, "{done:#?}");
-    assert!(inside("apart", "wget -qO- -T 3 http://192.0.2.1:8081/cgi-bin/who").contains("from"));
+    assert!(inside("apart", "timeout 3 wget -qO- http://192.0.2.1:8081/cgi-bin/who").contains("from"));
     // Nor the loopback of this host.
     let local = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = local.local_addr().unwrap().port();
@@ -307,7 +307,7 @@ fn only_what_is_published_is_reachable() {
     ctr_must("network create --internal inner");
     web_in("inside", "inner", &scratch);
     for at in ["192.0.2.2", "192.0.2.1:8081", &open] {
-        let done = finish(&mut plain(["exec", "inside", "wget", "-qO-", "-T", "1", &format!("http://{at}/")]));
+        let done = finish(&mut plain(["exec", "inside", "timeout", "1", "wget", "-qO-", &format!("http://{at}/")]));
         assert_ne!(done.code, 0, "{at}: {done:#?}");
     }
     ctr_must("rm -f web open apart inside");
@@ -604,7 +604,7 @@ fn firewalls_of_others() {
     web("web", "-p 8080:80", &scratch);
     let reached = || lan.sh("curl -s -m 1 http://192.0.2.1:8080/cgi-bin/who").out.contains("from 192.0.2.2");
     let reaches = || {
-        finish(&mut plain(["exec", "web", "wget", "-qO-", "-T", "1", "http://192.0.2.2/cgi-bin/who"]))
+        finish(&mut plain(["exec", "web", "timeout", "1", "wget", "-qO-", "http://192.0.2.2/cgi-bin/who"]))
             .out
             .contains("from 192.0.2.1")
     };

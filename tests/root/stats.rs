@@ -42,7 +42,7 @@ fn counted(field: &str) -> bool {
 fn what_it_shows_is_what_is_used() {
     let host = Host::before();
     make("busy", &[], "while :; do :; done");
-    make("idle", &[], "sleep 1000");
+    make("idle", &["--network=none"], "sleep 1000");
     make("memory", &[], "head -c 40m /dev/zero | tail -c 40m | sleep 1000");
     make("counted", &["--network=host"], "sleep 1000");
     if counted("CPUPerc") {
@@ -147,7 +147,7 @@ fn bad_input() {
 #[test]
 fn what_is_not_counted_is_not_guessed() {
     let host = Host::before();
-    let mut live = Live::start(ctr(["run"]).args(["-i", "--name=fore", busybox(), "sh", "-c", "echo here; cat"]));
+    let mut live = Live::start(ctr(["run"]).args(["-i", "--network=none", "--name=fore", busybox(), "sh", "-c", "echo here; cat"]));
     live.hear("here\n");
     let shown = once("fore", &["CPUPerc", "MemUsage", "MemPerc", "NetIO", "PIDs"]);
     assert!(shown[0] == "--" && shown[1] == "--" || shown[1].contains(" / "), "{shown:?}");
