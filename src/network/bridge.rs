@@ -147,7 +147,7 @@ fn uplink_mtu(socket: &mut Socket) -> Option<u32> {
     });
     let index = ways
         .min_by_key(|route| (route.v6, route.metric))
-        .and_then(|route| route.link.or(Some(route.ways.first()?.link)))?;
+        .and_then(|route| route.link.or_else(|| route.ways.first().map(|way| way.link)))?;
     let mtu = link::get_index(socket, index).ok()?.mtu;
     (1280..65_536).contains(&mtu).then_some(mtu).filter(|mtu| *mtu != 1500)
 }

@@ -401,7 +401,7 @@ impl Connection {
             }
         }
         self.ports.push(*port);
-        let listened = self.listen(port);
+        let listened = self.listen(port, owner);
         if listened.is_err() {
             self.ports.pop();
             leases::release_port(port);
@@ -409,7 +409,7 @@ impl Connection {
         listened
     }
 
-    fn listen(&mut self, port: &Published) -> Result<()> {
+    fn listen(&mut self, port: &Published, owner: Owner) -> Result<()> {
         if port.protocol == Protocol::Sctp {
             // The kernel alone can do that.
             return if self.forwarded {
@@ -444,6 +444,11 @@ impl Connection {
                 // This host has no IPv6 after all.
                 Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) && port.at.is_unspecified() => return Ok(()),
                 Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) && patience > 0 => {
+                    // A container may have it at all addresses, or at one of them.
+                    let rival = leases::rival(std::slice::from_ref(port), &self.id);
+                    if let Some(name) = rival.map(|(id, _)| owner(&id)).transpose()?.flatten() {
+                        return Err(is_taken(port, &name));
+                    }
                     patience -= 10;
                     let _ = sys::poll(&mut [], 10);
                 }

@@ -256,10 +256,8 @@ fn ranges_any_port_and_datagrams() {
     assert_eq!(any.len(), 2, "{shown}");
     assert!(lan.must(&format!("curl -s -m 3 http://192.0.2.1:{port}/cgi-bin/who")).contains("from 192.0.2.2"));
     // Datagrams, from far and near; the echo's answer finds its way back.
-    let echo = "while :; do nc -u -l -p 53 -e cat; done";
-    ctr_must(&format!("run -d --name udp -p 5353:53/udp {} sh -c true", busybox()));
-    ctr_must("rm -f udp");
-    finish(&mut plain(["run", "-d", "--name", "udp", "-p", "5353:53/udp", busybox(), "sh", "-c", echo])).code(0);
+    let echo = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 53))\nwhile 1: s.sendto(*s.recvfrom(9000))";
+    finish(&mut plain(["run", "-d", "--name", "udp", "-p", "5353:53/udp", debian(), "python3", "-c", echo])).code(0);
     let ask = |at: &str| format!("echo hello | timeout 3 busybox nc -u -w 1 {at} 5353");
     until("an answer far away", || lan.sh(&ask("192.0.2.1")).out.contains("hello").then_some(()));
     until("an answer by loopback", || sh(&ask("127.0.0.1")).out.contains("hello").then_some(()));
@@ -499,7 +497,9 @@ fn bad_words() {
     ctr_must("network create --subnet 10.66.0.0/24 there");
     refused("network create there", &["already"]);
     refused("network create --subnet 10.66.0.128/25 x", &["overlaps", "there"]);
-    must("ip link add dummy7 type dummy && ip addr add 10.65.0.1/24 dev dummy7 && ip link set dummy7 up");
+    must(
+        "ip link add dummy7 type veth peer name dummy8 && ip addr add 10.65.0.1/24 dev dummy7 && ip link set dummy7 up",
+    );
     refused("network create --subnet 10.65.0.0/16 x", &["overlaps", "route"]);
     must("ip link del dummy7");
     refused("network rm none-such", &["no network"]);
@@ -575,7 +575,7 @@ fn networks_are_seen_and_removed() {
     ctr_must("rm in");
     assert!(ctr_must("network prune -f").contains("seen"));
     // Another link's neighbour: macvlan.
-    must("ip link add par0 type dummy && ip link set par0 up");
+    must("ip link add par0 type veth peer name par1 && ip link set par0 up && ip link set par1 up");
     ctr_must("network create --driver macvlan -o parent=par0 --subnet 192.0.2.128/25 mac");
     let both = "ip -o addr show dev eth0; ping -c1 -W2 one";
     ctr_must(&format!("run -d --name one --network mac {} sleep 600", busybox()));
@@ -695,7 +695,7 @@ fn real_servers_and_clients() {
     start(
         "web",
         "--network app -p 8080:80 -p 8080:80/udp",
-        "exec nginx -g 'daemon off; error_log stderr; events {} ' -c /dev/stdin <<'END'\nhttp { access_log /dev/stdout; server { listen 80; listen [::]:80; location / { return 200 served; } } }\nEND",
+        "exec nginx -g 'daemon off; error_log stderr; ' -c /dev/stdin <<'END'\nevents {} http { access_log /dev/stdout; server { listen 80; listen [::]:80; location / { return 200 served; } } }\nEND",
     );
     until("nginx", || lan.sh("curl -s -m 2 http://192.0.2.1:8080/").out.contains("served").then_some(()));
     until("its log", || ctr_must("logs web").contains("192.0.2.2 - -").then_some(()));

@@ -147,7 +147,15 @@ fn bad_input() {
 #[test]
 fn what_is_not_counted_is_not_guessed() {
     let host = Host::before();
-    let mut live = Live::start(ctr(["run"]).args(["-i", "--network=none", "--name=fore", busybox(), "sh", "-c", "echo here; cat"]));
+    let mut live = Live::start(ctr(["run"]).args([
+        "-i",
+        "--network=none",
+        "--name=fore",
+        busybox(),
+        "sh",
+        "-c",
+        "echo here; cat",
+    ]));
     live.hear("here\n");
     let shown = once("fore", &["CPUPerc", "MemUsage", "MemPerc", "NetIO", "PIDs"]);
     assert!(shown[0] == "--" && shown[1] == "--" || shown[1].contains(" / "), "{shown:?}");

@@ -263,8 +263,15 @@ impl Site {
 
     #[track_caller]
     fn ends(&self, name: &str, network: &str) -> Ends {
-        let fields =
-            ["IPAddress", "IPPrefixLen", "Gateway", "MacAddress", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"];
+        let fields = [
+            "IPAddress",
+            "IPPrefixLen",
+            "Gateway",
+            "MacAddress",
+            "GlobalIPv6Address",
+            "GlobalIPv6PrefixLen",
+            "IPv6Gateway",
+        ];
         let template = fields.map(|f| format!("{{{{.NetworkSettings.Networks.{network}.{f}}}}}")).join("|");
         let text = self.field(name, &template);
         let mut words = text.split('|').map(str::to_owned);
@@ -302,7 +309,8 @@ impl Site {
             "host" => try_sh(&curl),
             "lan" => within(&mut self.lan().command(&["sh", "-c", &curl])),
             _ => {
-                let wget = format!("wget -q -Y off -T {seconds} -O - 'http://{url}'");
+                // Not -T: that of Debian 12's static busybox ends in a segmentation fault.
+                let wget = format!("timeout {seconds} wget -q -O - 'http://{url}'");
                 self.exec(who, &format!("command -v curl >/dev/null && exec {curl}; exec {wget}"))
             }
         }
@@ -401,6 +409,9 @@ impl Site {
     fn dismantle(&mut self) {
         if std::mem::take(&mut self.whole) {
             let _ = try_sh("ip link del up0");
+            let _ = try_sh(
+                "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv4.conf.all.route_localnet=0",
+            );
             self.lan = None;
             for (path, value) in FORWARDING.iter().zip(&self.forwarding) {
                 let _ = fs::write(path, value);
@@ -457,7 +468,8 @@ fn the_default_network() {
         assert_eq!(links.lines().count(), 2, "{links}");
         assert!(links.starts_with("1: lo: <LOOPBACK,UP,LOWER_UP>"), "{links}");
         let eth0 = s.says("one", "ip -o link show dev eth0; ip -o addr show dev eth0");
-        for wanted in [",UP,LOWER_UP", " mtu 1380 ", &e.mac, &format!(" {}/16 ", e.address), &format!(" {}/64 ", e.address6)]
+        for wanted in
+            [",UP,LOWER_UP", " mtu 1380 ", &e.mac, &format!(" {}/16 ", e.address), &format!(" {}/64 ", e.address6)]
         {
             assert!(eth0.contains(wanted), "no {wanted:?} in {eth0}");
         }
@@ -473,7 +485,10 @@ fn the_default_network() {
         {
             assert!(ours.contains(wanted), "no {wanted:?} in {ours}");
         }
-        assert_eq!((read("/sys/class/net/lo/mtu"), sh("cat /proc/sys/net/ipv6/conf/ctr0/mtu")), ("65536".into(), "1380\n".into()));
+        assert_eq!(
+            (read("/sys/class/net/lo/mtu"), sh("cat /proc/sys/net/ipv6/conf/ctr0/mtu")),
+            ("65536".into(), "1380\n".into())
+        );
         for link in ["ctr0", &veth] {
             assert_eq!(read(&format!("/proc/sys/net/ipv6/conf/{link}/accept_ra")), "0", "{link}");
         }
@@ -646,7 +661,9 @@ fn nginx_is_reached_from_everywhere() {
     assert!(!done.out.contains("Socket errors") && !done.out.contains("Non-2xx"), "by loopback: {done:#?}");
     // Ended: nobody answers. Started again: as before.
     s.ok(&["stop", "-t", "3", "web"]);
-    for (who, url) in [("lan", &out[0]), ("lan", &out[1]), ("host", &loops[0]), ("host", &loops[1]), ("host", &out[0])] {
+    for (who, url) in
+        [("lan", &out[0]), ("lan", &out[1]), ("host", &loops[0]), ("host", &loops[1]), ("host", &out[0])]
+    {
         s.fails(who, url);
     }
     s.ok(&["start", "web"]);
@@ -782,7 +799,19 @@ while True:
 fn ranges_any_port_and_all_that_is_exposed() {
     let s = Site::new();
     let serve = "for p in 80 81 82; do mkdir /w$p; echo page $p >/w$p/index.html; httpd -p $p -h /w$p; done; exec sleep 100000";
-    let options = ["-p", "8000-8002:80-82", "-p", "80", "-p", "127.0.0.1:9000:81", "-P", "--expose", "82", "--expose", "90/udp"];
+    let options = [
+        "-p",
+        "8000-8002:80-82",
+        "-p",
+        "80",
+        "-p",
+        "127.0.0.1:9000:81",
+        "-P",
+        "--expose",
+        "82",
+        "--expose",
+        "90/udp",
+    ];
     s.go("web", &options, busybox(), &["sh", "-c", serve]);
     for port in [80, 81, 82] {
         s.listens("web", "tcp", port);
@@ -830,7 +859,16 @@ fn only_what_is_published_and_only_where() {
     sh("ip addr add 192.0.2.3/24 dev up0; ip addr add 2001:db8:2::3/64 dev up0 nodad");
     let serve = "mkdir /w; echo web >/w/index.html; httpd -p 81 -h /w; exec httpd -f -p 80 -h /w";
     let options = [
-        "-p", "8080:80", "-p", "127.0.0.1:8081:80", "-p", "192.0.2.3:8082:80", "-p", "[2001:db8:2::3]:8083:80", "-p", "[::1]:8084:80",
+        "-p",
+        "8080:80",
+        "-p",
+        "127.0.0.1:8081:80",
+        "-p",
+        "192.0.2.3:8082:80",
+        "-p",
+        "[2001:db8:2::3]:8083:80",
+        "-p",
+        "[::1]:8084:80",
     ];
     s.go("web", &options, busybox(), &["sh", "-c", serve]);
     s.listens("web", "tcp", 80);
@@ -1049,7 +1087,10 @@ while True: print(s.recvfrom(100)[1][0], flush=True)
 fn who_comes_second_is_told_who_was_first() {
     let s = Site::new();
     sh("ip addr add 192.0.2.3/24 dev up0");
-    s.idle("first", &["-p", "8080:80", "-p", "192.0.2.1:8081:80", "-p", "127.0.0.1:8082:80", "-p", "8090-8095:90-95"]);
+    s.idle(
+        "first",
+        &["-p", "8080:80", "-p", "192.0.2.1:8081:80", "-p", "127.0.0.1:8082:80", "-p", "8090-8095:90-95"],
+    );
     for ports in [
         &["8080:80"][..],
         &["8080:1"],
@@ -1107,15 +1148,28 @@ fn who_comes_second_is_told_who_was_first() {
 fn a_port_of_another_program() {
     let s = Site::new();
     s.idle("there", &[]);
-    for (kind, address) in [("tcp", "0.0.0.0"), ("tcp", "::"), ("tcp", "127.0.0.1"), ("tcp", US), ("tcp", "::1"), ("udp", "0.0.0.0"), ("udp", US)]
-    {
+    for (kind, address) in [
+        ("tcp", "0.0.0.0"),
+        ("tcp", "::"),
+        ("tcp", "127.0.0.1"),
+        ("tcp", US),
+        ("tcp", "::1"),
+        ("udp", "0.0.0.0"),
+        ("udp", US),
+    ] {
         let program = s.program(false, kind, address, 8080, "theirs");
         let port = format!("8080:80/{kind}");
         s.bad(&["run", "-d", "--name", "web", "-p", &port, busybox(), "sleep", "100000"], &["8080"]);
         s.bad(&["run", "--rm", "-p", &format!("8079-8081:79-81/{kind}"), busybox(), "true"], &["8080"]);
         // It goes on as before.
         if kind == "tcp" {
-            let to = if address.contains(':') { "[::1]" } else if address == US { US } else { "127.0.0.1" };
+            let to = if address.contains(':') {
+                "[::1]"
+            } else if address == US {
+                US
+            } else {
+                "127.0.0.1"
+            };
             s.reads("host", &format!("{to}:8080"), "theirs");
         }
         drop(program);
@@ -1138,7 +1192,8 @@ fn they_find_each_other_by_name() {
     let s = Site::new();
     s.ok(&["network", "create", "--ipv6", "n"]);
     s.ok(&["network", "create", "m"]);
-    let id = s.web("a", &["--network", "n", "--network-alias", "first", "--network-alias", "uno.example", "-h", "box"]);
+    let id =
+        s.web("a", &["--network", "n", "--network-alias", "first", "--network-alias", "uno.example", "-h", "box"]);
     s.idle("b", &["--network", "n"]);
     s.idle("stranger", &["--network", "m"]);
     s.go("glibc", &["--network", "n"], services(), &["sleep", "100000"]);
@@ -1169,7 +1224,9 @@ fn they_find_each_other_by_name() {
     // Without anybody's word: killed, and ended by itself.
     s.idle("c", &["--network", "n"]);
     signal(s.pid("c"), libc::SIGKILL);
-    until("c to be forgotten", || (!s.says("b", "cat /etc/hosts").split_whitespace().any(|w| w == "c")).then_some(()));
+    until("c to be forgotten", || {
+        (!s.says("b", "cat /etc/hosts").split_whitespace().any(|w| w == "c")).then_some(())
+    });
     // Back, at another address, since somebody else has its own now.
     let was = "10.128.0.".to_owned();
     s.idle("d", &["--network", "n"]);
@@ -1197,7 +1254,21 @@ fn they_find_each_other_by_name() {
     s.idle("y", &[]);
     assert_eq!((s.ping("x", "y"), s.ping("y", "x")), (Some(s.address("y")), Some(s.address("x"))));
     // Who is on a network of another's has its names, and ends up in nobody's way.
-    let out = s.ok(&["run", "--rm", "--name", "guest", "--network", "container:b", busybox(), "ping", "-c", "1", "-w", "3", "z"]);
+    let out = s.ok(&[
+        "run",
+        "--rm",
+        "--name",
+        "guest",
+        "--network",
+        "container:b",
+        busybox(),
+        "ping",
+        "-c",
+        "1",
+        "-w",
+        "3",
+        "z",
+    ]);
     assert!(out.contains(" 0% packet loss"), "{out}");
     s.rm(&["z", "b", "c", "d", "x", "y", "glibc", "stranger"]);
     s.end();
@@ -1207,7 +1278,8 @@ fn they_find_each_other_by_name() {
 fn hosts_by_hand() {
     let s = Site::new();
     let _host = s.program(false, "tcp", "::", 7000, "host");
-    let hosts = ["--add-host", "up:host-gateway", "--add-host", "far.example:192.0.2.99", "--add-host", "six:2001:db8::9"];
+    let hosts =
+        ["--add-host", "up:host-gateway", "--add-host", "far.example:192.0.2.99", "--add-host", "six:2001:db8::9"];
     s.idle("one", &hosts);
     let text = s.says("one", "cat /etc/hosts");
     for wanted in ["192.0.2.99\tfar.example", "2001:db8::9\tsix", "127.0.0.1\tlocalhost"] {
@@ -1234,7 +1306,16 @@ fn name_servers() {
     let (file, real) = (place.join("resolv.conf"), Path::new("/run/systemd/resolve/resolv.conf"));
     fs::write(&file, "").unwrap();
     sh(&format!("mount --bind {} /etc/resolv.conf", file.display()));
-    let dns = served(&["dnsmasq", "-k", "-u", "root", "--no-resolv", "--no-hosts", "--address=/name.example/192.0.2.77", "--log-facility=-"]);
+    let dns = served(&[
+        "dnsmasq",
+        "-k",
+        "-u",
+        "root",
+        "--no-resolv",
+        "--no-hosts",
+        "--address=/name.example/192.0.2.77",
+        "--log-facility=-",
+    ]);
     let _dns = Live::start(&mut s.lan().command(&dns.iter().map(String::as_str).collect::<Vec<_>>()));
     until("a name server", || listens(s.lan().pid(), "udp", 53).then_some(()));
     let cat = |options: &[&str]| {
@@ -1250,8 +1331,11 @@ fn name_servers() {
         let out = s.ok(&["run", "--rm", busybox(), "nslookup", "-type=a", "name.example"]);
         assert!(out.contains("192.0.2.77"), "{out}");
         // Loopback addresses mean nothing inside; the others do.
-        fs::write(&file, format!("nameserver 127.0.0.1\nnameserver {THEM}\nnameserver ::1\nsearch x.example\n")).unwrap();
-        assert_eq!(cat(&[]).out, format!("nameserver {THEM}\nsearch x.example\n").lines().rev().fold(String::new(), |a, l| a + l + "\n"));
+        fs::write(&file, format!("nameserver 127.0.0.1\nnameserver {THEM}\nnameserver ::1\nsearch x.example\n"))
+            .unwrap();
+        let out = cat(&[]).out;
+        let wanted = [&*format!("nameserver {THEM}"), "search x.example"];
+        assert_eq!(out.lines().collect::<BTreeSet<_>>(), wanted.into(), "{out}");
         // systemd-resolved keeps the real ones elsewhere.
         fs::write(&file, "# stub\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n").unwrap();
         fs::create_dir_all(real.parent().unwrap()).unwrap();
@@ -1270,10 +1354,28 @@ fn name_servers() {
             assert!(text != "nameserver 127.0.0.53\n" || (done.out + &done.err).contains("name server"), "{text:?}");
         }
         // By hand, whatever the host has.
-        let by_hand = ["--dns", THEM, "--dns", "2001:db8::53", "--dns-search", "a.example", "--dns-search", "b.example", "--dns-option", "ndots:3", "--dns-option", "timeout:2"];
+        let by_hand = [
+            "--dns",
+            THEM,
+            "--dns",
+            "2001:db8::53",
+            "--dns-search",
+            "a.example",
+            "--dns-search",
+            "b.example",
+            "--dns-option",
+            "ndots:3",
+            "--dns-option",
+            "timeout:2",
+        ];
         let done = cat(&by_hand);
         let words: Vec<Vec<&str>> = done.out.lines().map(|l| l.split_whitespace().collect()).collect();
-        for wanted in [&["nameserver", THEM][..], &["nameserver", "2001:db8::53"], &["search", "a.example", "b.example"], &["options", "ndots:3", "timeout:2"]] {
+        for wanted in [
+            &["nameserver", THEM][..],
+            &["nameserver", "2001:db8::53"],
+            &["search", "a.example", "b.example"],
+            &["options", "ndots:3", "timeout:2"],
+        ] {
             assert!(words.iter().any(|w| w == wanted), "no {wanted:?} in {done:?}");
         }
         assert_eq!(words.len(), 4, "{done:?}");
@@ -1282,7 +1384,14 @@ fn name_servers() {
         assert!(out.contains("192.0.2.77"), "{out}");
         // It is the container's, and may be written to.
         fs::write(&file, format!("nameserver {THEM}\n")).unwrap();
-        s.ok(&["run", "--rm", busybox(), "sh", "-c", "echo nameserver 192.0.2.9 >/etc/resolv.conf; grep -q 2.9 /etc/resolv.conf"]);
+        s.ok(&[
+            "run",
+            "--rm",
+            busybox(),
+            "sh",
+            "-c",
+            "echo nameserver 192.0.2.9 >/etc/resolv.conf; grep -q 2.9 /etc/resolv.conf",
+        ]);
         assert_eq!(read(file.to_str().unwrap()), format!("nameserver {THEM}"));
     }));
     sh("umount /etc/resolv.conf");
@@ -1301,9 +1410,25 @@ fn networks_come_and_go() {
     let id = s.ok(&["network", "create", "--label", "for=tests", "one"]);
     let id = id.trim_end();
     assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
-    let own = ["network", "create", "--subnet", "10.5.0.0/24", "--gateway", "10.5.0.9", "--ipv6", "--subnet", "fd05::/64", "--mtu", "1300", "two"];
+    let own = [
+        "network",
+        "create",
+        "--subnet",
+        "10.5.0.0/24",
+        "--gateway",
+        "10.5.0.9",
+        "--ipv6",
+        "--subnet",
+        "fd05::/64",
+        "--mtu",
+        "1300",
+        "two",
+    ];
     s.ok(&own);
-    let (a, b) = (s.web("a", &["--network", "one"]), s.web("b", &["--network", "two", "--network", "one", "--network-alias", "bee"]));
+    let (a, b) = (
+        s.web("a", &["--network", "one"]),
+        s.web("b", &["--network", "two", "--network", "one", "--network-alias", "bee"]),
+    );
     assert_eq!(s.ok(&["network", "ls", "-q"]).lines().collect::<BTreeSet<_>>(), ["one", "two"].into());
     let [one, two] = ["one", "two"].map(|name| s.ok(&["network", "inspect", name]));
     for (json, wanted) in [
@@ -1324,19 +1449,36 @@ fn networks_come_and_go() {
     // In the order they were asked for.
     let (first, second) = (s.ends("b", "two"), s.ends("b", "one"));
     let shown = s.says("b", "ip -o addr show dev eth0; ip -o addr show dev eth1; cat /sys/class/net/eth0/mtu /sys/class/net/eth1/mtu; ip route");
-    for wanted in [&*format!("eth0    inet {}/24", first.address), &format!("eth1    inet {}/24", second.address), "\n1300\n1500\n", "default via 10.5.0.9 dev eth0"] {
+    for wanted in [
+        &*format!("eth0    inet {}/24", first.address),
+        &format!("eth1    inet {}/24", second.address),
+        "\n1300\n1500\n",
+        "default via 10.5.0.9 dev eth0",
+    ] {
         assert!(shown.contains(wanted), "no {wanted:?} in {shown}");
     }
     assert_eq!(shown.matches("default").count(), 1, "{shown}");
     assert!(first.address6.starts_with("fd05::") && second.address6.is_empty(), "{first:?} {second:?}");
-    assert!(links.contains(&format!("ve{}.0@", &b[..10])) && links.contains(&format!("ve{}.1@", &b[..10])), "{links}");
+    assert!(
+        links.contains(&format!("ve{}.0@", &b[..10])) && links.contains(&format!("ve{}.1@", &b[..10])),
+        "{links}"
+    );
     for (who, whom) in [("a", &second.address), ("host", &first.address), ("host", &second.address)] {
         s.reads(who, &format!("{whom}:80"), "b");
     }
     assert_eq!(s.ping("a", "bee"), Some(second.address.clone()));
     // The drawing.
     let drawn = s.ok(&["network", "ls"]);
-    for word in ["one", "two", &format!("ctr-{}", &id[..8]), "10.5.0.0/24", "10.5.0.9", "eth1", &second.address, &format!("ve{}.1", &b[..10])] {
+    for word in [
+        "one",
+        "two",
+        &format!("ctr-{}", &id[..8]),
+        "10.5.0.0/24",
+        "10.5.0.9",
+        "eth1",
+        &second.address,
+        &format!("ve{}.1", &b[..10]),
+    ] {
         assert!(drawn.contains(word), "no {word:?} in {drawn}");
     }
     // In use: not to be removed.
@@ -1390,7 +1532,9 @@ fn a_network_survives_what_is_not_its_end() {
     s.ok(&["network", "create", "--subnet", "10.5.0.0/24", "lasting"]);
     s.web("web", &["--network", "lasting", "--ip", "10.5.0.5", "-p", "8080:80", "--restart", "no"]);
     s.ok(&["stop", "-t", "0", "web"]);
-    sh("for l in $(ip -br link | sed -n 's/^\\(ctr[^ @]*\\).*/\\1/p'); do ip link del $l; done; nft delete table inet ctr");
+    sh(
+        "for l in $(ip -br link | sed -n 's/^\\(ctr[^ @]*\\).*/\\1/p'); do ip link del $l; done; nft delete table inet ctr",
+    );
     FORWARDING.iter().for_each(|path| fs::write(path, "0").unwrap());
     for folder in ["addresses", "ports", "members", "networks"] {
         let _ = fs::remove_dir_all(state().join(folder));
@@ -1407,7 +1551,19 @@ fn a_network_survives_what_is_not_its_end() {
 fn macvlan_makes_it_a_machine_on_the_lan() {
     let s = Site::new();
     let _them = s.program(true, "tcp", "::", 7000, "seen");
-    s.ok(&["network", "create", "-d", "macvlan", "-o", "parent=up0", "--subnet", "192.0.2.0/24", "--gateway", THEM, "mac"]);
+    s.ok(&[
+        "network",
+        "create",
+        "-d",
+        "macvlan",
+        "-o",
+        "parent=up0",
+        "--subnet",
+        "192.0.2.0/24",
+        "--gateway",
+        THEM,
+        "mac",
+    ]);
     let options = ["--network", "mac", "--ip", "192.0.2.50", "--mac-address", "02:11:22:33:44:55"];
     s.web("one", &options);
     s.web("two", &["--network", "mac"]);
@@ -1423,7 +1579,10 @@ fn macvlan_makes_it_a_machine_on_the_lan() {
     s.reads("one", &format!("{two}:80"), "two");
     s.reads("lan", &format!("{two}:80"), "two");
     assert_eq!(s.ping("one", "two"), Some(two));
-    s.bad(&["run", "-d", "--name", "three", "--network", "mac", "--ip", "192.0.2.50", busybox(), "sleep", "9"], &["192.0.2.50", "one"]);
+    s.bad(
+        &["run", "-d", "--name", "three", "--network", "mac", "--ip", "192.0.2.50", busybox(), "sleep", "9"],
+        &["192.0.2.50", "one"],
+    );
     let before = sh("ip -o addr show dev up0");
     s.rm(&["one", "two"]);
     s.ok(&["network", "rm", "mac"]);
@@ -1442,10 +1601,42 @@ fn nonsense_is_refused() {
     let long = "x".repeat(300);
     let subnet = |subnet: &'static str| vec!["--subnet", subnet, "x"];
     let mut create: Vec<Vec<&str>> = [
-        "", "x", "10.6.0.0", "10.6.0.0/", "10.6.0.0/33", "10.6.0.0/-1", "10.6.0.0/2x", "10.6.0.0/32", "10.6.0.0/31", "10.6/16", "010.6.0.0/24",
-        "0.0.0.0/0", "127.0.0.0/8", "127.1.0.0/24", "224.0.0.0/24", "240.0.0.0/24", "255.255.255.0/24", "192.0.2.0/24", "192.0.0.0/16", "192.0.2.128/26",
-        "10.88.0.0/16", "10.88.7.0/24", "10.0.0.0/8", "10.5.0.0/24", "10.5.0.128/25", "10.4.0.0/15", "::/0", "fe80::/64", "ff02::/64", "::1/128", "fd00::/129",
-        "2001:db8:2::/64", "2001:db8::/32", "fd00::/127", "fd00::/128", "::ffff:10.6.0.0/120",
+        "",
+        "x",
+        "10.6.0.0",
+        "10.6.0.0/",
+        "10.6.0.0/33",
+        "10.6.0.0/-1",
+        "10.6.0.0/2x",
+        "10.6.0.0/32",
+        "10.6.0.0/31",
+        "10.6/16",
+        "010.6.0.0/24",
+        "0.0.0.0/0",
+        "127.0.0.0/8",
+        "127.1.0.0/24",
+        "224.0.0.0/24",
+        "240.0.0.0/24",
+        "255.255.255.0/24",
+        "192.0.2.0/24",
+        "192.0.0.0/16",
+        "192.0.2.128/26",
+        "10.88.0.0/16",
+        "10.88.7.0/24",
+        "10.0.0.0/8",
+        "10.5.0.0/24",
+        "10.5.0.128/25",
+        "10.4.0.0/15",
+        "::/0",
+        "fe80::/64",
+        "ff02::/64",
+        "::1/128",
+        "fd00::/129",
+        "2001:db8:2::/64",
+        "2001:db8::/32",
+        "fd00::/127",
+        "fd00::/128",
+        "::ffff:10.6.0.0/120",
     ]
     .map(subnet)
     .to_vec();
@@ -1643,7 +1834,8 @@ fn nonsense_is_refused() {
 fn addresses_are_had_once() {
     let s = Site::new();
     s.ok(&["network", "create", "--subnet", "10.5.0.0/29", "--subnet", "fd05::/64", "small"]);
-    let options = ["--network", "small", "--ip", "10.5.0.6", "--ip6", "fd05::66", "--mac-address", "02:11:22:33:44:55"];
+    let options =
+        ["--network", "small", "--ip", "10.5.0.6", "--ip6", "fd05::66", "--mac-address", "02:11:22:33:44:55"];
     s.web("fixed", &options);
     let check = || {
         let e = s.ends("fixed", "small");
@@ -1728,7 +1920,18 @@ fn one_network_for_two() {
     assert!(s.field("side", "{{.HostConfig.NetworkMode}}").starts_with("container:"));
     // By id, and it is not said of the one what belongs to the other.
     let id = s.field("pod", "{{.Id}}");
-    s.ok(&["run", "--rm", "--network", &format!("container:{id}"), busybox(), "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/"]);
+    s.ok(&[
+        "run",
+        "--rm",
+        "--network",
+        &format!("container:{id}"),
+        busybox(),
+        "wget",
+        "-q",
+        "-O",
+        "/dev/null",
+        "http://127.0.0.1/",
+    ]);
     s.rm(&["side"]);
     assert!(s.ok(&["port", "pod"]).contains("8080"));
     s.idle("side", &["--network", "container:pod"]);
@@ -1749,7 +1952,8 @@ fn a_hundred_at_once() {
         let name = format!("m{n}");
         let port = format!("{}:80", 20000 + n);
         let script = format!("ping -c 1 -w 10 {gateway} >/dev/null && echo reached; exec sleep 100000");
-        let mut command = plain(["run", "-d", "--name", &name, "--network", "many", "-p", &port, busybox(), "sh", "-c", &script]);
+        let mut command =
+            plain(["run", "-d", "--name", &name, "--network", "many", "-p", &port, busybox(), "sh", "-c", &script]);
         let done = within(&mut command);
         assert!(done.code == 0 && done.err.is_empty(), "round {round}, {name}: {done:#?}");
     };
@@ -1762,7 +1966,8 @@ fn a_hundred_at_once() {
     eprintln!("100 containers in {:?}", begun.elapsed());
     let names: Vec<String> = (0..100).map(|n| format!("m{n}")).collect();
     let template = "{{.NetworkSettings.Networks.many.IPAddress}} {{.NetworkSettings.Networks.many.GlobalIPv6Address}} {{.NetworkSettings.Networks.many.MacAddress}}";
-    let told = s.ok(&[&["inspect", "-f", template], &names.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    let told =
+        s.ok(&[&["inspect", "-f", template], &names.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
     for column in 0..3 {
         let all: BTreeSet<&str> = told.lines().map(|l| l.split(' ').nth(column).unwrap()).collect();
         assert_eq!(all.len(), 100, "{told}");
@@ -1813,7 +2018,10 @@ fn foreign() -> String {
         .lines()
         .filter(|t| !t.starts_with("table inet ctr"))
         .map(|t| sh(&format!("nft -s list {t}")))
-        .chain(["filter", "nat", "mangle", "raw"].map(|t| sh(&format!("iptables-legacy-save -t {t} | grep -v '^#' | sed 's/ \\[.*//'"))))
+        .chain(
+            ["filter", "nat", "mangle", "raw"]
+                .map(|t| sh(&format!("iptables-legacy-save -t {t} | grep -v '^#' | sed 's/ \\[.*//'"))),
+        )
         .collect();
     lists.concat()
 }
@@ -1824,8 +2032,8 @@ fn firewalls_of_others_stay_as_they_are() {
     sh("nft 'table inet mine { set s { type ipv4_addr; elements = { 203.0.113.9 }; }
         chain c { type filter hook input priority 0; policy accept; ip saddr @s drop; }
         chain f { type filter hook forward priority 10; policy accept; ip saddr @s drop; }
-        chain n { type nat hook prerouting priority -100; tcp dport 4444 redirect to :4445; } }'
-        nft 'table ip other { chain p { type nat hook postrouting priority 100; ip saddr 203.0.113.0/24 masquerade; } }'
+        chain n { type nat hook prerouting priority -100; tcp dport 4444 redirect to :4445; }; }'
+        nft 'table ip other { chain p { type nat hook postrouting priority 100; ip saddr 203.0.113.0/24 masquerade; }; }'
         iptables-nft -A FORWARD -s 203.0.113.9 -j DROP; iptables-nft -t nat -A PREROUTING -p tcp --dport 4446 -j REDIRECT --to-ports 4447
         iptables-legacy -A FORWARD -s 203.0.113.10 -j DROP; iptables-legacy -t nat -A POSTROUTING -s 203.0.113.0/24 -j MASQUERADE");
     let before = foreign();
@@ -1880,7 +2088,9 @@ fn a_flush_is_repaired() {
         s.fails("hid", &format!("{THEM}:7000"));
     };
     whole("before");
-    let lines = |text: String| -> BTreeSet<String> { text.lines().map(|l| l.trim().trim_end_matches(',').to_owned()).collect() };
+    let lines = |text: String| -> BTreeSet<String> {
+        text.lines().map(|l| l.trim().trim_end_matches(',').to_owned()).collect()
+    };
     let before = lines(s.table());
     for (flush, dead) in [
         ("nft flush ruleset", true),
@@ -1923,8 +2133,14 @@ fn a_firewall_that_drops_is_named() {
     let s = Site::new();
     let _them = s.program(true, "tcp", "::", 7000, "seen");
     for (set, words) in [
-        ("nft 'table inet guardian { chain passing { type filter hook forward priority 5; policy drop; } }'", &["guardian", "passing"][..]),
-        ("nft 'table ip guardian { chain passing { type filter hook forward priority -5; policy drop; ct state established,related accept; } }'", &["guardian"]),
+        (
+            "nft 'table inet guardian { chain passing { type filter hook forward priority 5; policy drop; }; }'",
+            &["guardian", "passing"][..],
+        ),
+        (
+            "nft 'table ip guardian { chain passing { type filter hook forward priority -5; policy drop; ct state established,related accept; }; }'",
+            &["guardian"],
+        ),
         ("iptables-nft -P FORWARD DROP", &["FORWARD"]),
         ("iptables-legacy -P FORWARD DROP", &["FORWARD"]),
     ] {
@@ -1941,7 +2157,9 @@ fn a_firewall_that_drops_is_named() {
         assert_eq!(foreign(), before, "{set}");
         // By loopback it works all the same.
         s.reads("host", "127.0.0.1:8080", "web");
-        sh("nft list tables | grep -v ' ctr' | while read t; do nft delete $t; done; iptables-legacy -P FORWARD ACCEPT");
+        sh(
+            "nft list tables | grep -v ' ctr' | while read t; do nft delete $t; done; iptables-legacy -P FORWARD ACCEPT",
+        );
         s.reads("lan", &format!("{US}:8080"), "web");
         s.rm(&["web"]);
     }
@@ -1988,7 +2206,9 @@ fn whatever_its_end_nothing_stays() {
         ("itself", |s| drop(s.ctr(&["exec", "web", "kill", "-TERM", "1"]))),
         ("rm -f", |s| s.rm(&["web"])),
         ("kill -9 of it", |s| signal(s.pid("web"), libc::SIGKILL)),
-        ("kill -9 of its supervisor", |s| signal(s.field("web", "{{.Supervisor.Pid}}").parse().unwrap(), libc::SIGKILL)),
+        ("kill -9 of its supervisor", |s| {
+            signal(s.field("web", "{{.Supervisor.Pid}}").parse().unwrap(), libc::SIGKILL)
+        }),
         ("kill -9 of both", |s| {
             let pids = ["{{.Supervisor.Pid}}", "{{.State.Pid}}"].map(|f| s.field("web", f).parse().unwrap());
             pids.into_iter().for_each(|pid| signal(pid, libc::SIGKILL));
@@ -1997,7 +2217,8 @@ fn whatever_its_end_nothing_stays() {
         ("kill -9 of the network's helpers", |s| {
             // Whoever serves 127.0.0.1 for it.
             let all = try_sh("ss -Hltnp 'sport = :8080'").out;
-            let pids: BTreeSet<i32> = all.split("pid=").skip(1).filter_map(|w| w.split(',').next()?.parse().ok()).collect();
+            let pids: BTreeSet<i32> =
+                all.split("pid=").skip(1).filter_map(|w| w.split(',').next()?.parse().ok()).collect();
             assert!(!pids.is_empty(), "nobody listens: {all}");
             pids.into_iter().for_each(|pid| signal(pid, libc::SIGKILL));
             s.rm(&["web"]);
@@ -2005,7 +2226,22 @@ fn whatever_its_end_nothing_stays() {
     ];
     for options in [&[][..], &["--rm"]] {
         for (what, end) in ends {
-            let all = [&["-p", "8080:80", "-p", "127.0.0.1:8081:80", "-p", "8090-8092:90-92/udp", "--network", "bridge", "--network", "n"], options].concat();
+            let all = [
+                &[
+                    "-p",
+                    "8080:80",
+                    "-p",
+                    "127.0.0.1:8081:80",
+                    "-p",
+                    "8090-8092:90-92/udp",
+                    "--network",
+                    "bridge",
+                    "--network",
+                    "n",
+                ],
+                options,
+            ]
+            .concat();
             let script = "trap 'exit 0' TERM; mkdir /w; httpd -p 80 -h /w; while :; do sleep 1000 & wait; done";
             s.go("web", &all, busybox(), &["sh", "-c", script]);
             s.listens("web", "tcp", 80);
@@ -2038,13 +2274,15 @@ fn whatever_its_end_nothing_stays() {
     }
     // ctr itself, in the foreground, killed at any moment.
     for n in 0..20 {
-        let mut command = plain(["run", "--rm", "--name", "fore", "-p", "8080:80", "--network", "n", busybox(), "sleep", "100000"]);
+        let mut command =
+            plain(["run", "--rm", "--name", "fore", "-p", "8080:80", "--network", "n", busybox(), "sleep", "100000"]);
         let live = Live::start(&mut command);
         std::thread::sleep(Duration::from_millis(n * 2));
         live.signal(libc::SIGKILL);
         drop(live);
         until("the next one to have it all", || {
-            let done = s.ctr(&["run", "--rm", "-p", "8080:80", "--network", "n", "--ip", "10.128.0.2", busybox(), "true"]);
+            let done =
+                s.ctr(&["run", "--rm", "-p", "8080:80", "--network", "n", "--ip", "10.128.0.2", busybox(), "true"]);
             (done.code == 0).then_some(())
         });
         s.ctr(&["ps", "-a"]).code(0);
@@ -2068,7 +2306,9 @@ fn a_run_that_fails_gives_all_back() {
     let before = s.picture();
     for (code, command) in [(127, "/no/such/program"), (126, "/etc/passwd")] {
         for how in [&["run", "--rm"][..], &["run", "-d"]] {
-            let done = s.ctr(&[how, &["--name", "bad", "-p", "8080:80", "-p", "8090-8099:90-99", busybox(), command]].concat());
+            let done = s.ctr(
+                &[how, &["--name", "bad", "-p", "8080:80", "-p", "8090-8099:90-99", busybox(), command]].concat(),
+            );
             assert_eq!(done.code, code, "{done:#?}");
             s.unchanged(&before, command);
         }
@@ -2086,7 +2326,12 @@ fn postgresql_and_redis() {
     let serve = "install -d -o postgres /d /run/postgresql && cd / && P=/usr/lib/postgresql/15/bin && \
         su postgres -c \"$P/initdb -N -A trust -D /d/pg >/dev/null && echo host all all all trust >>/d/pg/pg_hba.conf\" && \
         exec su postgres -c \"exec $P/postgres -D /d/pg -c listen_addresses='*'\"";
-    s.go("db", &["--network", "app", "--network-alias", "postgres", "-p", "5432:5432"], services(), &["sh", "-c", serve]);
+    s.go(
+        "db",
+        &["--network", "app", "--network-alias", "postgres", "-p", "5432:5432"],
+        services(),
+        &["sh", "-c", serve],
+    );
     let redis = ["redis-server", "--protected-mode", "no", "--save", "", "--bind", "*", "-::*"];
     s.go("cache", &["--network", "app", "-p", "6379:6379"], services(), &redis);
     s.go("app", &["--network", "app"], services(), &["sleep", "100000"]);
@@ -2101,7 +2346,8 @@ fn postgresql_and_redis() {
         within(&mut command).code(0).out
     };
     for (who, address) in [("lan", US), ("lan", US6), ("host", "127.0.0.1"), ("host", "::1"), ("host", US)] {
-        let out = run(who, &["psql", "-h", address, "-U", "postgres", "-Atc", "select max(n), inet_client_addr() from t"]);
+        let out =
+            run(who, &["psql", "-h", address, "-U", "postgres", "-Atc", "select max(n), inet_client_addr() from t"]);
         assert!(out.starts_with("1000|"), "{who} {address}: {out}");
         if who == "lan" {
             assert!([THEM, THEM6].contains(&out[5..].trim()), "{who} {address}: {out}");
@@ -2129,7 +2375,14 @@ fn iperf3_in_all_directions() {
         let line = text.lines().find(|l| l.contains("receiver")).unwrap_or_else(|| panic!("{text}"));
         let words: Vec<_> = line.split_whitespace().collect();
         let at = words.iter().position(|w| w.ends_with("bits/sec")).unwrap_or_else(|| panic!("{text}"));
-        words[at - 1].parse::<f64>().unwrap() * if words[at].starts_with('G') { 1e9 } else if words[at].starts_with('M') { 1e6 } else { 1e3 }
+        words[at - 1].parse::<f64>().unwrap()
+            * if words[at].starts_with('G') {
+                1e9
+            } else if words[at].starts_with('M') {
+                1e6
+            } else {
+                1e3
+            }
     };
     for more in [&[][..], &["-R"], &["-u", "-b", "100M"], &["-u", "-b", "100M", "-R"]] {
         let out = s.ok(&[&["exec", "one", "iperf3", "-c", THEM, "-p", "5301", "-t", "1"], more].concat());
