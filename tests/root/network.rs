@@ -258,7 +258,7 @@ fn ranges_any_port_and_datagrams() {
     // Datagrams, from far and near; the echo's answer finds its way back.
     let echo = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 53))\nwhile 1: s.sendto(*s.recvfrom(9000))";
     finish(&mut plain(["run", "-d", "--name", "udp", "-p", "5353:53/udp", debian(), "python3", "-c", echo])).code(0);
-    let ask = |at: &str| format!("echo hello | timeout 3 busybox nc -u -w 1 {at} 5353");
+    let ask = |at: &str| format!("timeout 2 bash -c 'exec 3<>/dev/udp/{at}/5353; echo hello >&3; head -n 1 <&3'");
     until("an answer far away", || lan.sh(&ask("192.0.2.1")).out.contains("hello").then_some(()));
     until("an answer by loopback", || sh(&ask("127.0.0.1")).out.contains("hello").then_some(()));
     ctr_must("rm -f web udp");
@@ -695,7 +695,8 @@ fn real_servers_and_clients() {
     start(
         "web",
         "--network app -p 8080:80 -p 8080:80/udp",
-        "exec nginx -g 'daemon off; error_log stderr; ' -c /dev/stdin <<'END'\nevents {} http { access_log /dev/stdout; server { listen 80; listen [::]:80; location / { return 200 served; } } }\nEND",
+        "echo 'error_log stderr; events {} http { access_log /dev/stdout; server { listen 80; listen [::]:80; location / { return 200 served; } } }' >/tmp/conf; \
+         exec nginx -g 'daemon off;' -c /tmp/conf",
     );
     until("nginx", || lan.sh("curl -s -m 2 http://192.0.2.1:8080/").out.contains("served").then_some(()));
     until("its log", || ctr_must("logs web").contains("192.0.2.2 - -").then_some(()));
