@@ -670,14 +670,14 @@ pub struct Network {
     pub format: Option<String>,
 }
 
-/// Say what this machine can do for containers, what is missing, what that costs and what to do
+/// Say what this machine can do for containers, what is missing and what to do; or why a container's traffic does not move
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(subcommand, name = "doctor", help_triggers("--help"))]
 pub struct Doctor {
     /// table (the default) or json
     #[argh(option, arg_name = "table|json")]
     pub format: Option<String>,
-    /// mount what is missing on this machine: /proc, /sys, /dev, /dev/pts, /sys/fs/cgroup, /run
+    /// mount what is missing on this machine (/proc, /sys, /dev, /sys/fs/cgroup, /run); of a container, mend what is ctr's
     #[argh(switch)]
     pub fix: bool,
 }
@@ -746,7 +746,7 @@ pub const VERBS: [Verb; 28] = [
     verb("events", "", Events::get_args_info),
     verb("info", "", Info::get_args_info),
     verb("audit", "CONTAINER", Audit::get_args_info),
-    verb("doctor", "", Doctor::get_args_info),
+    verb("doctor", "[CONTAINER]", Doctor::get_args_info),
     verb("completion", "bash|zsh|fish", Completion::get_args_info),
 ];
 

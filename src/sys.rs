@@ -1319,3 +1319,13 @@ pub fn epoll_wait(epoll: BorrowedFd, numbers: &mut [u64; 128], patience: i32) ->
     }
     Ok(found)
 }
+
+/// A socket of ICMP or ICMPv6, non-blocking: what is written is a whole message, what is read too (with IPv4's header). `raw(7)`,
+/// which takes CAP_NET_RAW over the network namespace.
+pub fn raw_icmp(v6: bool) -> io::Result<OwnedFd> {
+    let (family, protocol) =
+        if v6 { (libc::AF_INET6, libc::IPPROTO_ICMPV6) } else { (libc::AF_INET, libc::IPPROTO_ICMP) };
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_socket as usize, family as usize, kind as usize, protocol as usize) }).map(owned)
+}

@@ -35,9 +35,10 @@ use crate::{json, procfs, sys};
 /// The verb.
 pub fn run(words: &[OsString]) -> Result<u8> {
     let Some((asked, operands)) = read::<Doctor>("doctor", words)? else { return Ok(0) };
-    if let Some(word) = operands.first() {
-        let word = word.to_string_lossy();
-        return Err(Error::usage(format_args!("ctr doctor looks at this machine alone: what is {word} for?")));
+    match operands.as_slice() {
+        [] => {}
+        [word] => return super::diagnosis::diagnose(&asked, word),
+        _ => return Err(Error::usage("ctr doctor looks at this machine, or at one CONTAINER")),
     }
     let show = match asked.format.as_deref() {
         None | Some("table") => table,

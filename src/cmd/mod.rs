@@ -4,6 +4,7 @@ pub mod attach;
 pub mod audit;
 pub mod completion;
 pub mod cp;
+pub mod diagnosis;
 pub mod doctor;
 pub mod end;
 pub mod events;

@@ -345,18 +345,20 @@ pub fn foreign(socket: &mut Socket, link: &str) -> io::Result<Vec<Foreign>> {
     });
     let one = |chain: &&Chain| {
         let (family, table, name) = (chain.family.name(), &chain.table, &chain.name);
-        let compat = name == "FORWARD" && table == "filter";
-        let open = if compat {
-            let tool = if chain.family == Family::IPV6 { "ip6tables" } else { "iptables" };
-            format!("{tool} -I FORWARD -i {link} -j ACCEPT && {tool} -I FORWARD -o {link} -j ACCEPT")
-        } else {
-            format!(
-                "nft insert rule {family} {table} {name} iifname {link} accept && nft insert rule {family} {table} {name} oifname {link} accept"
-            )
-        };
+        let open = opening(chain.family, table, name, link);
         Foreign { chain: format!("{family} {table} {name}"), open }
     };
     Ok(found.iter().map(one).collect())
+}
+
+/// The command that opens a chain of somebody else's for a link.
+pub fn opening(family: Family, table: &str, chain: &str, link: &str) -> String {
+    if chain == "FORWARD" && table == "filter" {
+        let tool = if family == Family::IPV6 { "ip6tables" } else { "iptables" };
+        return format!("{tool} -I FORWARD -i {link} -j ACCEPT && {tool} -I FORWARD -o {link} -j ACCEPT");
+    }
+    let rule = format!("nft insert rule {} {table} {chain}", family.name());
+    format!("{rule} iifname {link} accept && {rule} oifname {link} accept")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! - [`hosts`]: names, `/etc/hosts` and `/etc/resolv.conf`;
 //! - [`connect`]: one container's part of it, made and undone;
 //! - [`forward`]: ports that user space has to serve;
-//! - [`diagnose`]: why does traffic not move?
+//! - [`diagnosis`]: why does traffic not move?
 //!
 //! ```text
 //! /run/ctr/networks/bridge        the default network, chosen anew after every boot
@@ -19,7 +19,7 @@
 
 pub mod bridge;
 pub mod connect;
-pub mod diagnose;
+pub mod diagnosis;
 pub mod firewall;
 pub mod forward;
 pub mod hosts;

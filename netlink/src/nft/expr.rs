@@ -51,6 +51,11 @@ impl Register {
         Register(self.0 + bytes.div_ceil(4))
     }
 
+    /// Where its four bytes begin in the rule's memory; beyond it for the verdict.
+    pub const fn offset(self) -> u32 {
+        self.0.wrapping_sub(NFT_REG32_00 as u32).wrapping_mul(4)
+    }
+
     /// The older name where there is one: kernel and `nft` print that.
     fn number(self) -> u32 {
         match self.0.checked_sub(NFT_REG32_00 as u32) {
