@@ -66,7 +66,7 @@ pub struct Run {
     /// this directory becomes /; no ROOT is given then
     #[argh(option, arg_name = "DIR")]
     pub rootfs: Option<String>,
-    /// bridge (the default of root), none (loopback alone), host, container:NAME, or a network's name; several add up
+    /// bridge (root's default), none (loopback alone), host, container:NAME, or a network's name; several add up
     #[argh(option, arg_name = "NET")]
     pub network: Vec<String>,
     /// publish a port: -p 8080:80, -p 127.0.0.1:8080:80/udp, -p 8000-8010:80-90, -p 80 (any free one)
@@ -662,7 +662,7 @@ pub struct Network {
     /// ls: names alone
     #[argh(switch, short = 'q')]
     pub quiet: bool,
-    /// rm: one that is not there is no error; disconnect: whatever its record says; prune: without asking
+    /// rm: one that is not there is no error; disconnect: also with published ports; prune: do not ask
     #[argh(switch, short = 'f')]
     pub force: bool,
     /// ls, inspect: table, json, or a template such as '{.Name} {.Subnet}'
@@ -677,7 +677,7 @@ pub struct Doctor {
     /// table (the default) or json
     #[argh(option, arg_name = "table|json")]
     pub format: Option<String>,
-    /// mount what is missing on this machine (/proc, /sys, /dev, /sys/fs/cgroup, /run); of a container, mend what is ctr's
+    /// mount what is missing on this machine: /proc, /sys, /dev, /run and others; of a container: mend what is ctr's
     #[argh(switch)]
     pub fix: bool,
 }

@@ -49,7 +49,7 @@ awk -F '\t' '{ m[$1] = $2 } END { printf "\n`run -d` is back after %.2f times th
 
 # --- exec ----------------------------------------------------------------------------------------------------------------------
 
-"$ctr" run -d --name bench "$root" /bin/busybox sleep 1000000 >/dev/null
+"$ctr" run -d --network none --name bench "$root" /bin/busybox sleep 1000000 >/dev/null
 pid=$("$ctr" inspect -f '{{.State.Pid}}' bench)
 names=() timed=()
 add() { # NAME COMMAND...
@@ -142,7 +142,7 @@ have=0 rows=() started=0
 for n in "${counts[@]}"; do
 	say "starting $n containers"
 	begun=$(date +%s%N)
-	seq $((have + 1)) "$n" | xargs -P 16 -I{} "$ctr" run -d --name 'bench-{}' "$root" /bin/busybox sleep 1000000 >/dev/null
+	seq $((have + 1)) "$n" | xargs -P 16 -I{} "$ctr" run -d --network none --name 'bench-{}' "$root" /bin/busybox sleep 1000000 >/dev/null
 	started=$(($(date +%s%N) - begun))
 	have=$n
 	[ "$("$ctr" ps -q | wc -l)" = "$n" ] || die "of $n containers, $("$ctr" ps -q | wc -l) run"

@@ -610,7 +610,7 @@ mod tests {
         assert_eq!(offered(&["run", "host", "ls", "-l", "root/ma"]), ["root/main.rs"]);
         assert_eq!(offered(&["completion", ""]), ["bash", "zsh", "fish"]);
         assert_eq!(offered(&["completion", "bash", ""]), [""; 0]);
-        assert_eq!(offered(&["doctor", ""]), [""; 0]);
+        assert_eq!(offered(&["doctor", ""]), offered(&["stats", ""]));
         assert_eq!(offered(&["stop", ""]), ["web", "db"]);
         assert_eq!(offered(&["stop", "web", "db", "w"]), ["web"]);
         assert_eq!(offered(&["rm", "x", "y", ""]), ["web", "old-web", "db"]);

@@ -162,7 +162,7 @@ fn prefixed(address: Option<std::net::IpAddr>, range: Option<network::Range>) ->
 
 /// What there is of a network, for people: its bridge, and the cables that lead from there.
 fn drawing(network: &Network, guests: &[Guest], up: bool) -> String {
-    let mut text = format!("{}", network.name);
+    let mut text = network.name.clone();
     let ranges: Vec<String> = network.ranges().map(|range| range.subnet.to_string()).collect();
     let _ = write!(
         text,
@@ -215,7 +215,7 @@ fn ls(asked: &Words, rest: &[String]) -> Result<u8> {
     }
     let networks = network::all();
     if asked.quiet && asked.format.is_none() {
-        let names: String = networks.iter().map(|network| format!("{}\n", network.name)).collect();
+        let names = networks.iter().fold(String::new(), |names, network| names + &network.name + "\n");
         return super::print(&names).map(|()| 0);
     }
     let all = State::unswept()?.all();
@@ -560,14 +560,18 @@ fn disconnect(asked: &Words, rest: &[String]) -> Result<u8> {
     }
     note(&state, &found, &|record| {
         record.unset("--network");
-        wanted.iter().for_each(|other| record.add("--network", other));
+        for other in &wanted {
+            record.add("--network", other);
+        }
         let kept: Vec<OsString> = record
             .words("net")
             .into_iter()
             .filter(|line| !line.to_string_lossy().starts_with(&format!("{name} ")))
             .collect();
         record.unset("net");
-        kept.iter().for_each(|line| record.add("net", line));
+        for line in &kept {
+            record.add("net", line);
+        }
     })?;
     journal::note("disconnect", &found.record, Some(&found.name), &[("network", name)]);
     Ok(0)

@@ -112,7 +112,7 @@ pub fn attach(connection: &RefCell<Option<Connection>>, space: u32, record: &mut
 }
 
 fn remember(connection: &Connection, record: &mut Record) {
-    ["net", "port"].into_iter().for_each(|key| record.unset(key));
+    record.unset_all(&["net", "port"]);
     for joined in &connection.joined {
         record.add("net", joined.text());
     }

@@ -1158,7 +1158,7 @@ mod tests {
             userns: Userns::Host,
             ids: None,
             hosts: Vec::new(),
-            resolver: Default::default(),
+            resolver: crate::network::hosts::Resolver::default(),
             limits: Vec::new(),
             shm_size: 64 << 20,
             init: false,

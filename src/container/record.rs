@@ -125,6 +125,11 @@ impl Record {
         self.lines.retain(|(k, _)| k != key);
     }
 
+    /// The same of several.
+    pub fn unset_all(&mut self, keys: &[&str]) {
+        self.lines.retain(|(k, _)| !keys.contains(&k.as_str()));
+    }
+
     /// The container's id.
     pub fn id(&self) -> &str {
         self.get("id").unwrap_or_default()
@@ -984,7 +989,7 @@ impl Tree {
         }
         if record.get("leases").is_some() && !self.is_copy(record.id(), dir.as_fd()) {
             network::connect::forget(record.id());
-            ["leases", "net", "port"].into_iter().for_each(|key| record.unset(key));
+            record.unset_all(&["leases", "net", "port"]);
             if !unfinished && !guarded && record.get("--rm").is_none() {
                 return save(dir.as_fd(), &record);
             }

@@ -468,7 +468,7 @@ impl Supervisor {
             let _ = part_running(self.job.record.id(), &line);
         }
         drop(connection);
-        ["leases", "net", "port", "forwarded"].into_iter().for_each(|key| self.job.record.unset(key));
+        self.job.record.unset_all(&["leases", "net", "port", "forwarded"]);
     }
 
     /// The container runs: whoever started it may know, and what only the start needed is let go of.
@@ -1014,7 +1014,7 @@ impl Supervisor {
             ask::NETWORKS => {
                 let text = String::from_utf8_lossy(data).into_owned();
                 let record = &mut self.job.record;
-                ["--network", "net"].into_iter().for_each(|key| record.unset(key));
+                record.unset_all(&["--network", "net"]);
                 for (key, value) in text.lines().filter_map(|line| line.split_once(' ')) {
                     if matches!(key, "--network" | "net") {
                         record.add(key, value);

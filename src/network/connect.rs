@@ -688,28 +688,26 @@ fn free_port(port: &Published) -> io::Result<u16> {
 /// Forks who serves these ports until the process ends. Returns his pidfd.
 fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    match sys::fork().doing("fork the ports' forwarder", "clone3")? {
-        Some((pidfd, _)) => Ok(pidfd),
-        None => {
-            let _ = sys::setsid();
-            let _ = sys::block_signals(sys::signal_bit(libc::SIGPIPE));
-            let mut kept: Vec<i32> =
-                listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]).collect();
-            kept.sort_unstable();
-            let mut first = 0;
-            for fd in kept {
-                if fd > first {
-                    let _ = sys::close_range(first, fd as u32 - 1);
-                }
-                first = fd + 1;
-            }
-            let _ = sys::close_range(first, u32::MAX);
-            // No filesystem is kept from being unmounted by us.
-            let _ = std::env::set_current_dir("/");
-            forward::serve(listening, until);
-            sys::exit(0);
-        }
+    if let Some((pidfd, _)) = sys::fork().doing("fork the ports' forwarder", "clone3")? {
+        return Ok(pidfd);
     }
+
+    let _ = sys::setsid();
+    let _ = sys::block_signals(sys::signal_bit(libc::SIGPIPE));
+    let mut kept: Vec<i32> = listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]).collect();
+    kept.sort_unstable();
+    let mut first = 0;
+    for fd in kept {
+        if fd > first {
+            let _ = sys::close_range(first, fd as u32 - 1);
+        }
+        first = fd + 1;
+    }
+    let _ = sys::close_range(first, u32::MAX);
+    // No filesystem is kept from being unmounted by us.
+    let _ = std::env::set_current_dir("/");
+    forward::serve(listening, until);
+    sys::exit(0)
 }
 
 /// Joins a container that runs to one more network. `enter` has this process go to the container's network namespace, for the rest of
@@ -765,8 +763,8 @@ pub fn part_running(id: &str, line: &Line) -> Result<()> {
         _ => {}
     }
     hosts::leave(&line.network, id, true);
-    line.v4.map(|address| leases::release(address.into()));
-    line.v6.map(|address| leases::release(address.into()));
+    let addresses = [line.v4.map(IpAddr::V4), line.v6.map(IpAddr::V6)];
+    addresses.into_iter().flatten().for_each(leases::release);
     Ok(())
 }
 

@@ -157,7 +157,9 @@ pub fn publish(socket: &mut Socket, ports: &[Published]) -> io::Result<()> {
 pub fn withdraw(socket: &mut Socket, ports: &[Published]) -> io::Result<()> {
     // Each set by itself: what is missing in one (somebody has flushed it) must not keep the others.
     for (name, mut list) in elements(ports) {
-        list.iter_mut().for_each(|element| element.data = None);
+        for element in &mut list {
+            element.data = None;
+        }
         let mut batch = Batch::new();
         batch.delete_elements(Family::INET, &table(), name, &list);
         match batch.send(socket) {

@@ -47,6 +47,18 @@ const CHUNK: usize = 64 << 10;
 /// After so many turns somebody else's bytes are moved.
 const TURNS: u32 = 16;
 
+/// After how many milliseconds those are tried again for whom there was no room.
+const REST: i32 = 50;
+
+/// How many descriptors a connection takes at most: two sockets, and a pipe for each direction.
+const EACH: u64 = 6;
+
+/// libc has it in another type with each C library.
+const NOFILE: u32 = linux_raw_sys::general::RLIMIT_NOFILE;
+
+/// How many are kept for what is no connection: epoll, what a library opens.
+const OTHERS: u64 = 16;
+
 /// Binds what is to be listened on. EADDRINUSE if somebody else listens there, EADDRNOTAVAIL if this host has no such address.
 pub fn listen(protocol: Protocol, at: SocketAddr, to: SocketAddr) -> io::Result<Listening> {
     let stream = protocol == Protocol::Tcp;
@@ -85,8 +97,25 @@ struct Connection {
     target: OwnedFd,
     /// The target has answered.
     connected: bool,
+    /// It is in [`Server::again`], where it must not be twice: events and turns would add to each other without end.
+    waits: bool,
     there: Way,
     back: Way,
+}
+
+/// The socket of a port that is listened on.
+#[derive(Debug)]
+enum Gate {
+    Stream(OwnedFd),
+    Datagrams(UdpSocket),
+}
+
+#[derive(Debug)]
+struct Door {
+    gate: Gate,
+    to: SocketAddr,
+    /// It is in [`Server::again`] or [`Server::later`].
+    waits: bool,
 }
 
 /// A sender of datagrams.
@@ -148,6 +177,10 @@ impl<T> Slab<T> {
         })
     }
 
+    fn count(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     fn put(&mut self, at: usize, thing: T) {
         if let Some(place) = self.places.get_mut(at) {
             *place = Some(thing);
@@ -169,47 +202,61 @@ impl<T> Slab<T> {
 
 struct Server {
     epoll: OwnedFd,
-    listening: Vec<Listening>,
-    /// The same sockets, for datagrams.
-    datagrams: Vec<Option<UdpSocket>>,
+    doors: Vec<Door>,
     connections: Slab<Connection>,
+    /// So many connections there may be. More wait to be accepted: no descriptor is left when those that are here want pipes.
+    room: usize,
     flows: Slab<Flow>,
     /// Who sends datagrams to which listener.
     senders: BTreeMap<(usize, SocketAddr), usize>,
     /// Empty pipes.
     pipes: Vec<(OwnedFd, OwnedFd)>,
-    /// Connections that have had their turns and have more to do.
-    again: VecDeque<usize>,
+    /// Who has had his turns and has more to do, each once.
+    again: VecDeque<Whom>,
+    /// Doors that somebody waits at for whom there is no room.
+    later: Vec<usize>,
     buffer: Box<[u8]>,
 }
 
 /// Serves until the process behind `until` has ended. What a client or the container does is never an error of ours.
 pub fn serve(listening: Vec<Listening>, until: BorrowedFd) {
-    // Each connection takes up to six descriptors.
-    if let Ok((_, most)) = sys::limit(libc::RLIMIT_NOFILE as u32) {
-        let _ = sys::set_limit(libc::RLIMIT_NOFILE as u32, most, most);
-    }
-    let Ok(epoll) = sys::epoll() else { return };
-    let datagram = |one: &Listening| {
-        (one.protocol == Protocol::Udp).then(|| sys::dup(one.socket.as_fd()).ok().map(UdpSocket::from)).flatten()
+    let most = match sys::limit(NOFILE) {
+        Ok((_, hard)) if sys::set_limit(NOFILE, hard, hard).is_ok() => hard,
+        Ok((soft, _)) => soft,
+        Err(_) => 1024,
     };
-    let datagrams = listening.iter().map(datagram).collect();
+    let Ok(epoll) = sys::epoll() else { return };
+    let doors = listening.into_iter().map(|one| {
+        let datagrams = one.protocol == Protocol::Udp;
+        let gate = if datagrams { Gate::Datagrams(one.socket.into()) } else { Gate::Stream(one.socket) };
+        Door { gate, to: one.to, waits: false }
+    });
+    let doors: Vec<Door> = doors.collect();
+    let flows = if doors.iter().any(|door| matches!(door.gate, Gate::Datagrams(_))) { FLOWS as u64 } else { 0 };
+    let left = most.saturating_sub(OTHERS + doors.len() as u64);
+    let room = ((left - flows.min(left / 2)) / EACH).max(1) as usize;
     let mut server = Server {
         epoll,
-        listening,
-        datagrams,
+        doors,
         connections: Slab::new(),
+        room,
         flows: Slab::new(),
         senders: BTreeMap::new(),
         pipes: Vec::new(),
         again: VecDeque::new(),
+        later: Vec::new(),
         buffer: vec![0; CHUNK].into_boxed_slice(),
     };
     if sys::epoll_add(server.epoll.as_fd(), until, Interest::Read, Whom::End.number()).is_err() {
         return;
     }
-    for (n, one) in server.listening.iter().enumerate() {
-        let _ = sys::epoll_add(server.epoll.as_fd(), one.socket.as_fd(), Interest::Read, Whom::Listener(n).number());
+    for (n, door) in server.doors.iter().enumerate() {
+        // Of who is left waiting for a moment nothing more is told until the next one comes.
+        let (socket, interest) = match &door.gate {
+            Gate::Stream(socket) => (socket.as_fd(), Interest::Changes),
+            Gate::Datagrams(socket) => (socket.as_fd(), Interest::Read),
+        };
+        let _ = sys::epoll_add(server.epoll.as_fd(), socket, interest, Whom::Listener(n).number());
     }
     server.run();
 }
@@ -217,9 +264,15 @@ pub fn serve(listening: Vec<Listening>, until: BorrowedFd) {
 impl Server {
     fn run(&mut self) {
         let mut events = [0_u64; 128];
-        let mut looked = sys::now();
+        let (mut looked, mut tried) = (sys::now(), 0);
         loop {
-            let patience = if self.again.is_empty() { LOOK } else { 0 };
+            let patience = match (self.again.is_empty(), self.later.is_empty(), self.senders.is_empty()) {
+                (false, ..) => 0,
+                (_, false, _) => REST,
+                (.., false) => LOOK,
+                // Nobody has to be forgotten.
+                _ => -1,
+            };
             let found = match sys::epoll_wait(self.epoll.as_fd(), &mut events, patience) {
                 Ok(found) => found,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
@@ -234,11 +287,23 @@ impl Server {
                 }
             }
             for _ in 0..self.again.len() {
-                if let Some(n) = self.again.pop_front() {
-                    self.turn(n);
+                match self.again.pop_front() {
+                    Some(Whom::Listener(n)) => {
+                        self.doors.get_mut(n).into_iter().for_each(|door| door.waits = false);
+                        self.accept(n);
+                    }
+                    Some(Whom::Connection(n)) => {
+                        self.connections.get(n).into_iter().for_each(|connection| connection.waits = false);
+                        self.turn(n);
+                    }
+                    _ => {}
                 }
             }
             let now = sys::now();
+            if !self.later.is_empty() && now.saturating_sub(tried) >= REST as u64 * 1_000_000 {
+                tried = now;
+                self.again.extend(self.later.drain(..).map(Whom::Listener));
+            }
             if now.saturating_sub(looked) > LOOK as u64 * 1_000_000 {
                 looked = now;
                 self.forget_silent(now);
@@ -248,35 +313,37 @@ impl Server {
 
     /// Somebody new, or datagrams.
     fn arrive(&mut self, n: usize) {
-        match self.listening.get(n).map(|one| one.protocol) {
-            Some(Protocol::Udp) => self.receive(n),
-            Some(_) => self.accept(n),
+        match self.doors.get(n).map(|door| &door.gate) {
+            Some(Gate::Datagrams(_)) => self.receive(n),
+            Some(Gate::Stream(_)) => self.accept(n),
             None => {}
         }
     }
 
     fn accept(&mut self, n: usize) {
+        let Some(Door { gate: Gate::Stream(socket), to, waits }) = self.doors.get_mut(n) else { return };
         // Not all of them at once: others have work too.
         for _ in 0..64 {
-            let Some(one) = self.listening.get(n) else { return };
-            let client = match sys::accept(one.socket.as_fd()) {
+            let found = if self.connections.count() < self.room {
+                sys::accept(socket.as_fd())
+            } else {
+                Err(io::Error::from_raw_os_error(libc::EMFILE))
+            };
+            let client = match found {
                 Ok(client) => client,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e)
-                    if matches!(
-                        e.raw_os_error(),
-                        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-                    ) =>
-                {
-                    // He waits in the queue until somebody has gone.
-                    let _ = sys::poll(&mut [], 10);
+                // He has gone already.
+                Err(e) if e.raw_os_error() == Some(libc::ECONNABORTED) => continue,
+                Err(_) => {
+                    // He waits in the queue, and we go on with those who are here: somebody will have gone soon.
+                    if !std::mem::replace(waits, true) {
+                        self.later.push(n);
+                    }
                     return;
                 }
-                // He has gone already, or his network has (accept(2)).
-                Err(_) => continue,
             };
-            let target = sys::inet_socket(one.to.is_ipv6(), true).and_then(|socket| {
-                match sys::connect_with(socket.as_fd(), one.to) {
+            let target = sys::inet_socket(to.is_ipv6(), true).and_then(|socket| {
+                match sys::connect_with(socket.as_fd(), *to) {
                     Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
                     _ => Ok(socket),
                 }
@@ -288,6 +355,8 @@ impl Server {
             for end in [&client, &target] {
                 // What waits for more is for who sends to decide, as if we were not there.
                 let _ = sys::set_socket_option(end.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+                // Who has vanished without a word is not waited for for ever.
+                let _ = sys::set_socket_option(end.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
             }
             let at = self.connections.next();
             let number = Whom::Connection(at).number();
@@ -299,7 +368,10 @@ impl Server {
                 continue;
             }
             let (there, back) = (Way::default(), Way::default());
-            self.connections.put(at, Connection { client, target, connected: false, there, back });
+            self.connections.put(at, Connection { client, target, connected: false, waits: false, there, back });
+        }
+        if !std::mem::replace(waits, true) {
+            self.again.push_back(Whom::Listener(n));
         }
     }
 
@@ -317,31 +389,41 @@ impl Server {
                 return;
             }
         }
-        let Connection { client, target, there, back, .. } = connection;
-        let moved = push(there, client, target, &mut self.pipes)
-            .and_then(|one| Ok(one | push(back, target, client, &mut self.pipes)?));
-        match moved {
-            Err(_) => self.end(n, true),
-            Ok(_) if there.told && back.told => self.end(n, false),
+        let Connection { client, target, there, back, waits, .. } = connection;
+        // Both, whatever becomes of the first: what somebody said before he broke off still arrives.
+        let moved = [push(there, client, target, &mut self.pipes), push(back, target, client, &mut self.pipes)];
+        // From where nothing is read any more an error would be noticed only when something is sent there.
+        let gone = |way: &Way, from: &OwnedFd| way.ended && !matches!(sys::socket_error(from.as_fd()), Ok(0));
+        if moved.iter().any(io::Result::is_err) {
+            self.end(n, true);
+        } else if there.told && back.told {
+            self.end(n, false);
+        } else if gone(there, client) || gone(back, target) {
+            self.end(n, true);
+        } else if moved.iter().any(|one| matches!(one, Ok(true))) && !std::mem::replace(waits, true) {
             // It has had its turns.
-            Ok(true) => self.again.push_back(n),
-            Ok(false) => {}
+            self.again.push_back(Whom::Connection(n));
         }
     }
 
     /// A connection is over; `broken`: not as both ends would have it.
     fn end(&mut self, n: usize, broken: bool) {
         let Some(connection) = self.connections.take(n) else { return };
-        self.again.retain(|other| *other != n);
+        if connection.waits {
+            self.again.retain(|other| *other != Whom::Connection(n));
+        }
         if broken {
-            reset(&connection.client);
             reset(&connection.target);
+            // Who was told of an end has all that came before it, or will: a reset would take that away from him.
+            if !connection.back.told {
+                reset(&connection.client);
+            }
         }
     }
 
     fn receive(&mut self, n: usize) {
         for _ in 0..64 {
-            let Some(Some(socket)) = self.datagrams.get(n) else { return };
+            let Some(Door { gate: Gate::Datagrams(socket), .. }) = self.doors.get(n) else { return };
             // An error is of an earlier answer that did not arrive.
             let (length, client) = match socket.recv_from(&mut self.buffer) {
                 Ok(found) => found,
@@ -357,8 +439,9 @@ impl Server {
             };
             if let Some(flow) = self.flows.get(at) {
                 flow.heard = sys::now();
-                // What is refused in there is lost, as datagrams are.
-                let _ = flow.socket.send(self.buffer.get(..length).unwrap_or_default());
+                let datagram = self.buffer.get(..length).unwrap_or_default();
+                // The first may only tell that an earlier one was refused. What is refused in there is lost, as datagrams are.
+                let _ = flow.socket.send(datagram).or_else(|_| flow.socket.send(datagram));
             }
         }
     }
@@ -369,7 +452,7 @@ impl Server {
             let oldest = self.senders.values().copied().min_by_key(heard)?;
             self.end_flow(oldest);
         }
-        let to = self.listening.get(listener)?.to;
+        let to = self.doors.get(listener)?.to;
         let socket = sys::inet_socket(to.is_ipv6(), false).ok()?;
         sys::connect_with(socket.as_fd(), to).ok()?;
         let at = self.flows.next();
@@ -399,7 +482,7 @@ impl Server {
                 Err(_) => return,
             };
             flow.heard = sys::now();
-            if let Some(Some(socket)) = self.datagrams.get(flow.listener) {
+            if let Some(Door { gate: Gate::Datagrams(socket), .. }) = self.doors.get(flow.listener) {
                 let _ = socket.send_to(self.buffer.get(..length).unwrap_or_default(), flow.client);
             }
         }
@@ -411,7 +494,9 @@ impl Server {
             flow.is_none_or(|flow| now.saturating_sub(flow.heard) > SILENCE)
         };
         let gone: Vec<usize> = self.senders.values().copied().filter(silent).collect();
-        gone.into_iter().for_each(|at| self.end_flow(at));
+        for at in gone {
+            self.end_flow(at);
+        }
     }
 }
 
@@ -476,8 +561,10 @@ fn again(e: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::process::{Command, Stdio};
     use std::thread;
     use std::time::Duration;
 
@@ -489,14 +576,15 @@ mod tests {
         (Ipv4Addr::LOCALHOST, port).into()
     }
 
+    fn address(one: &Listening) -> SocketAddr {
+        // Any kind of socket will do for getsockname(2).
+        UdpSocket::from(sys::dup(one.socket.as_fd()).unwrap()).local_addr().unwrap()
+    }
+
     /// A forwarder to there; where it listens, and what ends it when it is closed.
     fn forwarder(protocol: Protocol, to: SocketAddr) -> (SocketAddr, OwnedFd, thread::JoinHandle<()>) {
         let one = listen(protocol, here(0), to).unwrap();
-        let at = if protocol == Protocol::Udp {
-            UdpSocket::from(sys::dup(one.socket.as_fd()).unwrap()).local_addr().unwrap()
-        } else {
-            TcpListener::from(sys::dup(one.socket.as_fd()).unwrap()).local_addr().unwrap()
-        };
+        let at = address(&one);
         let (read, write) = sys::pipe().unwrap();
         let thread = thread::spawn(move || serve(vec![one], read.as_fd()));
         (at, write, thread)
@@ -552,17 +640,19 @@ mod tests {
 
     #[test]
     fn many_clients_at_once() {
-        let server = TcpListener::bind(here(0)).unwrap();
+        // As many may wait there: std's own listener drops the handshakes of all but 128.
+        let server = TcpListener::from(listen(Protocol::Tcp, here(0), here(0)).unwrap().socket);
+        server.set_nonblocking(false).unwrap();
         let (at, end, thread) = forwarder(Protocol::Tcp, server.local_addr().unwrap());
         let echo = thread::spawn(move || {
-            for _ in 0..200 {
+            for _ in 0..500 {
                 let (mut stream, _) = server.accept().unwrap();
                 let mut four = [0; 4];
                 stream.read_exact(&mut four).unwrap();
                 stream.write_all(&four).unwrap();
             }
         });
-        let all: Vec<TcpStream> = (0..200).map(|_| connect(at)).collect();
+        let all: Vec<TcpStream> = (0..500).map(|_| connect(at)).collect();
         for (n, mut stream) in (0_u32..).zip(&all) {
             stream.write_all(&n.to_ne_bytes()).unwrap();
         }
@@ -597,5 +687,173 @@ mod tests {
         }
         drop(end);
         thread.join().unwrap();
+    }
+
+    /// A forwarder in a process of its own, which may have so few descriptors.
+    #[test]
+    fn with_few_descriptors_everybody_has_his_turn() {
+        const CLIENTS: u8 = 60;
+        const TO: &str = "CTR_TEST_FORWARD_TO";
+        if let Ok(to) = std::env::var(TO) {
+            sys::set_limit(NOFILE, 40, 40).unwrap();
+            let one = listen(Protocol::Tcp, here(0), to.parse().unwrap()).unwrap();
+            println!("\nlistening at {}", address(&one));
+            serve(vec![one], sys::borrow(0));
+            return;
+        }
+        let server = TcpListener::bind(here(0)).unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "network::forward::tests::with_few_descriptors_everybody_has_his_turn"])
+            .env(TO, server.local_addr().unwrap().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let at = lines.find_map(|line| line.unwrap().strip_prefix("listening at ")?.parse().ok()).unwrap();
+        let echo = thread::spawn(move || {
+            for _ in 0..CLIENTS {
+                let (mut stream, _) = server.accept().unwrap();
+                thread::spawn(move || std::io::copy(&mut stream.try_clone().unwrap(), &mut stream));
+            }
+        });
+        let mut all: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(at)).collect();
+        for (n, stream) in (0..).zip(&mut all) {
+            stream.write_all(&[n; 5000]).unwrap();
+        }
+        // Who comes late has his turn when others have gone.
+        for (n, mut stream) in (0..).zip(all) {
+            let mut bytes = [0; 5000];
+            stream.read_exact(&mut bytes).unwrap_or_else(|e| panic!("client {n}: {e}"));
+            assert_eq!(bytes, [n; 5000]);
+        }
+        echo.join().unwrap();
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_slow_reader_makes_the_writer_wait() {
+        let server = TcpListener::bind(here(0)).unwrap();
+        let (at, end, thread) = forwarder(Protocol::Tcp, server.local_addr().unwrap());
+        let mut stream = connect(at);
+        let (mut inside, _) = server.accept().unwrap();
+        inside.set_read_timeout(WAIT).unwrap();
+        // Until nothing moves any more: what the sockets and the pipe hold, and no more than that.
+        stream.set_nonblocking(true).unwrap();
+        let (piece, mut sent, mut idle) = (vec![5; 1 << 16], 0, 0);
+        while idle < 20 {
+            match stream.write(&piece) {
+                Ok(n) => (sent, idle) = (sent + n, 0),
+                Err(e) => {
+                    assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
+                    idle += 1;
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+            assert!(sent < 256 << 20);
+        }
+        // The other direction is not held up by that.
+        inside.write_all(b"hello").unwrap();
+        stream.set_nonblocking(false).unwrap();
+        let mut five = [0; 5];
+        stream.read_exact(&mut five).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(std::io::copy(&mut inside, &mut std::io::sink()).unwrap(), sent as u64);
+        drop(end);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_arrives_also_if_the_question_was_not_read() {
+        let server = TcpListener::bind(here(0)).unwrap();
+        let (at, end, thread) = forwarder(Protocol::Tcp, server.local_addr().unwrap());
+        let question = vec![1; 100_000];
+        for _ in 0..50 {
+            let mut stream = connect(at);
+            let (mut inside, _) = server.accept().unwrap();
+            stream.write_all(&question).unwrap();
+            inside.read_exact(&mut [0]).unwrap();
+            inside.write_all(&[2; 10_000]).unwrap();
+            // With bytes unread: that is a reset.
+            drop(inside);
+            let _ = stream.write_all(&question);
+            stream.read_exact(&mut [0; 10_000]).unwrap();
+            assert!(!matches!(stream.read(&mut [0]), Ok(1)));
+        }
+        drop(end);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_reset_is_passed_on_after_an_end_too() {
+        let server = TcpListener::bind(here(0)).unwrap();
+        let (at, end, thread) = forwarder(Protocol::Tcp, server.local_addr().unwrap());
+        let stream = connect(at);
+        let (mut inside, _) = server.accept().unwrap();
+        inside.set_read_timeout(WAIT).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(inside.read(&mut [0]).unwrap(), 0);
+        sys::set_linger(stream.as_fd(), 0).unwrap();
+        drop(stream);
+        let mut waits = [sys::PollFd { fd: inside.as_raw_fd(), events: 0, revents: 0 }];
+        assert_eq!(sys::poll(&mut waits, 5000).unwrap(), 1);
+        drop(end);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn who_is_not_there_yet_may_come_later() {
+        let (probe, client) = (UdpSocket::bind(here(0)).unwrap(), UdpSocket::bind(here(0)).unwrap());
+        let to = probe.local_addr().unwrap();
+        drop(probe);
+        let (at, end, thread) = forwarder(Protocol::Udp, to);
+        for _ in 0..100 {
+            // Each is answered by "port unreachable".
+            client.send_to(b"early", at).unwrap();
+        }
+        // What is on its way still must not be taken for what comes next.
+        thread::sleep(Duration::from_millis(100));
+        let server = UdpSocket::bind(to).unwrap();
+        server.set_read_timeout(WAIT).unwrap();
+        client.send_to(b"late", at).unwrap();
+        let mut buffer = [0; 10];
+        let (length, _) = server.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"late");
+        drop(end);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn of_many_senders_the_silent_make_room() {
+        let server = UdpSocket::bind(here(0)).unwrap();
+        server.set_read_timeout(WAIT).unwrap();
+        let (at, end, thread) = forwarder(Protocol::Udp, server.local_addr().unwrap());
+        let mut buffer = [0; 10];
+        for n in 0..FLOWS + 100 {
+            let client = UdpSocket::bind(here(0)).unwrap();
+            client.set_read_timeout(WAIT).unwrap();
+            client.send_to(&n.to_ne_bytes(), at).unwrap();
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(&buffer[..length], from).unwrap();
+            assert_eq!(client.recv(&mut buffer).unwrap(), length);
+            assert_eq!(buffer[..length], n.to_ne_bytes());
+        }
+        drop(end);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_port_can_be_listened_at_once_and_of_each_family() {
+        let to = here(9);
+        let one = listen(Protocol::Tcp, here(0), to).unwrap();
+        let taken = listen(Protocol::Tcp, address(&one), to).unwrap_err();
+        assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
+        let both = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), address(&one).port());
+        // A host without IPv6 has no such address.
+        match listen(Protocol::Tcp, both, to) {
+            Ok(six) => assert_eq!(address(&six).port(), address(&one).port()),
+            Err(e) => assert!(matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)), "{e}"),
+        }
     }
 }

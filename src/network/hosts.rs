@@ -234,7 +234,7 @@ fn tell(network: &str, dir: BorrowedFd, known: Option<&Member>) {
 fn lines_of(member: &Member) -> String {
     let short = member.id.get(..crate::names::SHORT).unwrap_or(&member.id);
     let names = member.names.iter().map(String::as_str).chain([short]).collect::<Vec<_>>().join(" ");
-    member.addresses.iter().map(|address| format!("{address}\t{names}\n")).collect()
+    member.addresses.iter().fold(String::new(), |lines, address| lines + &format!("{address}\t{names}\n"))
 }
 
 /// Puts `lines` between our two lines for a network. The file itself stays: it is mounted.
@@ -319,7 +319,9 @@ pub fn resolver(asked: &Resolver, hosts: &str) -> String {
         lines().filter(first)
     };
     if asked.search.is_empty() {
-        kept(["search", "domain"]).for_each(|line| text.push_str(&format!("{line}\n")));
+        for line in kept(["search", "domain"]) {
+            let _ = writeln!(text, "{line}");
+        }
     } else if asked.search != ["."] {
         let _ = writeln!(text, "search {}", asked.search.join(" "));
     }
@@ -333,7 +335,9 @@ pub fn resolver(asked: &Resolver, hosts: &str) -> String {
         let _ = writeln!(text, "nameserver {server}");
     }
     if asked.options.is_empty() {
-        kept(["options", "options"]).for_each(|line| text.push_str(&format!("{line}\n")));
+        for line in kept(["options", "options"]) {
+            let _ = writeln!(text, "{line}");
+        }
     } else {
         let _ = writeln!(text, "options {}", asked.options.join(" "));
     }

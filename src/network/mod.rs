@@ -464,14 +464,12 @@ pub fn usual() -> Result<Network> {
         return Ok(network);
     }
     let _lock = lock()?;
-    match load(USUAL)? {
-        Some(network) => Ok(network),
-        None => {
-            let network = create(&Asked { name: USUAL.to_owned(), ..Asked::default() })?;
-            firewall::refresh()?;
-            Ok(network)
-        }
+    if let Some(network) = load(USUAL)? {
+        return Ok(network);
     }
+    let network = create(&Asked { name: USUAL.to_owned(), ..Asked::default() })?;
+    firewall::refresh()?;
+    Ok(network)
 }
 
 /// Subnets that are somebody's: those of other networks, and all that a route of this host leads to.

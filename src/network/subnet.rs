@@ -160,10 +160,10 @@ pub fn free(usual: bool, taken: &[Subnet]) -> Option<Subnet> {
 
 /// A subnet of addresses that are nobody's but locally (RFC 4193), made from random bytes.
 pub fn local_v6(random: [u8; 7]) -> Subnet {
-    let [a, b, c, d, e, f, g] = random;
-    let word = |high, low| u16::from_be_bytes([high, low]);
+    let byte = |n: usize| random.get(n).copied().unwrap_or(0);
+    let word = |n: usize| u16::from_be_bytes([byte(n), byte(n + 1)]);
     Subnet {
-        network: IpAddr::V6(Ipv6Addr::new(word(0xfd, a), word(b, c), word(d, e), word(f, g), 0, 0, 0, 0)),
+        network: IpAddr::V6(Ipv6Addr::new(0xfd00 | u16::from(byte(0)), word(1), word(3), word(5), 0, 0, 0, 0)),
         prefix: 64,
     }
 }

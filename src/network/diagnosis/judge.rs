@@ -300,8 +300,7 @@ fn gateway(joined: &Joined, tried: &Tried, well: bool, hops: &mut Vec<Hop>) {
         match (small, large) {
             (true, true) => hops.push(Hop::good("bridge", "ping", format!("{gateway} answers"))),
             // What is said already is why.
-            (false, _) if !well => {}
-            (true, false) if !well => {}
+            _ if !well => {}
             (true, false) => hops.push(Hop::bad(
                 "bridge",
                 "ping",
@@ -391,17 +390,13 @@ fn way_out(seen: &Seen, v6: bool) -> Option<String> {
 fn rules(subject: &Subject, joined: &Joined, seen: &Seen, hops: &mut Vec<Hop>) {
     let place = "host";
     let Some(rules) = &seen.rules else {
-        if !subject.forwarded {
-            hops.push(Hop::bad(
-                place,
-                "nf_tables",
-                "missing",
-                "this kernel has no nf_tables (any more): addresses are not translated",
-                "modprobe nf_tables && ctr network reload",
-            ));
+        hops.push(if subject.forwarded {
+            let cause = "ports are served by ctr itself, and the outside is reached only where somebody else translates addresses";
+            Hop::note(place, "nf_tables", "missing", cause)
         } else {
-            hops.push(Hop::note(place, "nf_tables", "missing", "ports are served by ctr itself, and the outside is reached only where somebody else translates addresses"));
-        }
+            let cause = "this kernel has no nf_tables (any more): addresses are not translated";
+            Hop::bad(place, "nf_tables", "missing", cause, "modprobe nf_tables && ctr network reload")
+        });
         return;
     };
     if !rules.tables.iter().any(|found| found.family == Family::INET && found.name == table()) {

@@ -90,7 +90,6 @@ pub fn walk(rules: &Ruleset, hook: u32, packet: &Packet) -> Fate {
         let end = walker.chain(chain, 0);
         perhaps = perhaps.or(walker.perhaps);
         match end {
-            End::Accept => {}
             End::Translated(to) => translated = translated.or(Some(to)),
             End::Drop(by) => return Fate::Dropped(by, chain.family),
             End::Return if chain.drops == Some(true) => {
@@ -101,7 +100,7 @@ pub fn walk(rules: &Ruleset, hook: u32, packet: &Packet) -> Fate {
                     Some(_) => perhaps = Some(by),
                 }
             }
-            End::Return => {}
+            End::Accept | End::Return => {}
         }
     }
     match perhaps {
@@ -155,11 +154,13 @@ impl Walker<'_> {
                 )
             };
             match outcome {
-                None => {}
                 Some(Outcome::Translated(to)) if sure => return End::Translated(to),
                 Some(Outcome::Verdict(Verdict::Accept)) if sure => return End::Accept,
                 Some(Outcome::Verdict(Verdict::Drop)) if sure => return End::Drop(by()),
-                Some(Outcome::Verdict(Verdict::Drop | Verdict::Accept)) => self.perhaps = Some(by()),
+                // By a rule that cannot be read; or a queue, where some other program decides.
+                Some(Outcome::Verdict(Verdict::Drop | Verdict::Accept | Verdict::Other(_))) => {
+                    self.perhaps = Some(by());
+                }
                 Some(Outcome::Verdict(Verdict::Return)) if sure => return End::Return,
                 Some(Outcome::Verdict(Verdict::Jump(name) | Verdict::Goto(name))) if depth < DEPTH => {
                     let of = |other: &&Chain| {
@@ -173,9 +174,7 @@ impl Walker<'_> {
                         end => return end,
                     }
                 }
-                // A queue, for instance: some other program decides.
-                Some(Outcome::Verdict(Verdict::Other(_))) => self.perhaps = Some(by()),
-                Some(_) => {}
+                None | Some(_) => {}
             }
         }
         End::Return
@@ -203,7 +202,7 @@ impl Walker<'_> {
         };
         match expression {
             Expr::Payload { to, header, offset, length } => {
-                put(registers, *to, self.payload(header, *offset as usize, *length as usize))
+                put(registers, *to, self.payload(*header, *offset as usize, *length as usize))
             }
             Expr::Meta { to, key } => {
                 let number = |n: u8| Some(vec![n]);
@@ -305,7 +304,7 @@ impl Walker<'_> {
         }
     }
 
-    fn payload(&self, header: &Header, offset: usize, length: usize) -> Option<Vec<u8>> {
+    fn payload(&self, header: Header, offset: usize, length: usize) -> Option<Vec<u8>> {
         let packet = self.packet;
         let octets = |address: IpAddr| match address {
             IpAddr::V4(address) => address.octets().to_vec(),
