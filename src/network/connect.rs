@@ -163,6 +163,8 @@ pub struct Connection {
     attached: bool,
     opened: bool,
     named: bool,
+    /// Who looks after it has time at the end.
+    lasting: bool,
     route: Option<Socket>,
 }
 
@@ -184,6 +186,7 @@ pub fn prepare(asked: &Asked, owner: Owner) -> Result<Connection> {
         attached: false,
         opened: false,
         named: false,
+        lasting: false,
         route: None,
     };
     let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
@@ -544,6 +547,7 @@ impl Connection {
 
     /// Lets go of what only the making needs: who looks after a container stays small.
     pub fn rest(&mut self) {
+        self.lasting = true;
         (self.route, self.firewall) = (None, None);
         self.listening = Vec::new();
     }
@@ -570,7 +574,7 @@ impl Drop for Connection {
         if self.attached {
             let socket = self.route.take().map_or_else(|| Socket::open(NETLINK_ROUTE), Ok);
             if let Ok(mut socket) = socket {
-                self.joined.iter().for_each(|joined| cut_cable(&mut socket, joined));
+                self.joined.iter().for_each(|joined| cut_cable(&mut socket, joined, self.lasting));
             }
         }
         if self.named {
@@ -586,9 +590,14 @@ impl Drop for Connection {
     }
 }
 
-/// Switches a cable off: what is at its other end answers nobody any more. The kernel takes it away with the namespace.
-fn cut_cable(socket: &mut Socket, joined: &Joined) {
+/// Switches a cable off: what is at its other end answers nobody any more. The kernel takes it away with the namespace. Who has time
+/// (`whole`) takes it away himself: a namespace can stay for minutes, as long as a connection that a killed program had open says
+/// goodbye to somebody who does not answer.
+fn cut_cable(socket: &mut Socket, joined: &Joined, whole: bool) {
     if joined.network.driver == Driver::Bridge {
+        if whole && socket.request(link::delete(&joined.veth)).is_ok() {
+            return;
+        }
         let down = Settings { up: Some(false), name: Some(&joined.veth), ..Settings::default() };
         let _ = socket.request(link::set(0, &down));
     }

@@ -210,7 +210,10 @@ pub fn begin(id: &str, own: &[(IpAddr, String)], owner: (u32, u32)) -> Result<Pa
         };
         match write() {
             Ok(()) => return Ok(path),
-            Err(e) => refused = Some(Err(e).doing(doing, path.display())),
+            Err(e) => {
+                let _ = std::fs::remove_file(&path);
+                refused = Some(Err(e).doing(doing, path.display()));
+            }
         }
     }
     refused.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::EROFS)).doing(doing, id))

@@ -2,37 +2,65 @@
 
 use super::*;
 
+/// What puts it right.
+enum Cure {
+    /// `--fix`.
+    Fix,
+    /// The commands that doctor gives, and then `--fix` for what was lost with it.
+    Mend,
+    /// Whoever brought it about.
+    Heal,
+}
+
 /// Something that is wrong.
 struct Fault {
     what: &'static str,
-    /// A script that brings it about. `in` runs a command in the container's network.
+    /// A script that brings it about. `inside` runs a command in the container's network.
     set: &'static str,
     /// One word of each list is in what is found.
     words: &'static [&'static [&'static str]],
-    /// Whether `--fix` puts it right.
-    ours: bool,
-    /// What puts it right otherwise, or what is left of it.
-    heal: &'static str,
+    cure: Cure,
+    /// Takes away what was brought about.
+    after: &'static str,
 }
 
 const fn ours(what: &'static str, set: &'static str, words: &'static [&'static [&'static str]]) -> Fault {
-    Fault { what, set, words, ours: true, heal: "" }
+    Fault { what, set, words, cure: Cure::Fix, after: "" }
+}
+
+const fn mends(
+    what: &'static str,
+    set: &'static str,
+    words: &'static [&'static [&'static str]],
+    after: &'static str,
+) -> Fault {
+    Fault { what, set, words, cure: Cure::Mend, after }
 }
 
 const fn theirs(
     what: &'static str,
     set: &'static str,
     words: &'static [&'static [&'static str]],
-    heal: &'static str,
+    after: &'static str,
 ) -> Fault {
-    Fault { what, set, words, ours: false, heal }
+    Fault { what, set, words, cure: Cure::Heal, after }
 }
 
-/// The rows of `doctor NAME --format json` that are not good, and its exit code.
+/// The commands in rows.
+fn commands(rows: &str) -> BTreeSet<String> {
+    let bad = rows.lines().filter(|row| row.contains("\"Health\": \"bad\""));
+    let texts = bad.filter_map(|row| row.split("\"Mend\": \"").nth(1)?.split("\", \"Fixable\"").next());
+    texts.map(|text| text.replace("\\\"", "\"").replace("\\\\", "\\")).filter(|text| !text.is_empty()).collect()
+}
+
+/// The rows of `doctor NAME --format json` that are not good, one a line, and its exit code; and all of them.
 fn rows(s: &Site, name: &str) -> (i32, String, String) {
     let done = s.ctr(&["doctor", name, "--format", "json"]);
-    let bad: Vec<&str> = done.out.lines().filter(|l| l.contains("\"state\"") && !l.contains("\"good\"")).collect();
-    (done.code, bad.join("\n"), format!("{}{}", done.out, done.err))
+    let all: Vec<String> =
+        done.out.split('{').skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert!(!all.is_empty() && all.iter().all(|row| row.contains("\"Health\": ")), "{done:#?}");
+    let bad: Vec<&str> = all.iter().map(String::as_str).filter(|row| !row.contains("\"Health\": \"good\"")).collect();
+    (done.code, bad.join("\n"), format!("{}\n{}", all.join("\n"), done.err))
 }
 
 #[track_caller]
@@ -51,7 +79,7 @@ impl Site {
         let bridge = self.ok(&["network", "inspect", "--format", "{{.Link}}", network]);
         format!(
             "P={} V={veth} B={} IP={} GW={} IP6={} GW6={} LAN={}
-            in() {{ nsenter --net=/proc/$P/ns/net \"$@\"; }}\n",
+            inside() {{ nsenter --net=/proc/$P/ns/net \"$@\"; }}\n",
             self.pid(name),
             bridge.trim(),
             e.address,
@@ -81,23 +109,34 @@ impl Site {
             if shown.code != 1 || !shown.out.contains('✗') {
                 wrong.push(format!("{}: as a table: {shown:#?}", fault.what));
             }
-            let fixed = self.ctr(&["doctor", "web", "--fix"]);
-            let (code, bad, _) = rows(self, "web");
-            if fault.ours {
-                let reached = self.get("lan", &format!("{US}:8080"), 2);
-                if code != 0 || !reached.out.contains("web") {
-                    wrong.push(format!("{}: not fixed: {bad}\n  {fixed:#?}\n  {reached:#?}", fault.what));
+            let mut fixed = format!("{:#?}", self.ctr(&["doctor", "web", "--fix"]));
+            match fault.cure {
+                Cure::Fix => {}
+                Cure::Mend => {
+                    // Not ours to change: it is told how.
+                    let todo = commands(&bad);
+                    let script: Vec<&str> = todo.iter().map(String::as_str).collect();
+                    let ctr = format!("ctr() {{ {} \"$@\"; }}\n", ctr_path().display());
+                    let done = try_sh(&format!("{ctr}{}", script.join("\n")));
+                    let more = self.ctr(&["doctor", "web", "--fix"]);
+                    fixed = format!("{todo:#?} {done:#?} {more:#?}");
                 }
-            } else if code != 1 {
-                wrong.push(format!("{}: not there any more after --fix: {fixed:#?}", fault.what));
+                Cure::Heal => {
+                    let (code, ..) = rows(self, "web");
+                    if code != 1 {
+                        wrong.push(format!("{}: not there any more after --fix: {fixed}", fault.what));
+                    }
+                    let _ = try_sh(&format!("{stage}{}", fault.after));
+                }
             }
-            // Another program's things are not ours to change: all well again when they are as they were.
-            let _ = try_sh(&format!("{stage}{}", fault.heal));
-            if !fault.ours && !fault.heal.is_empty() {
-                let (code, bad, _) = rows(self, "web");
-                if code != 0 {
-                    wrong.push(format!("{}: when it was put right: exit {code}: {bad}", fault.what));
-                }
+            // All is well again; and not only by its own word.
+            let (code, bad, _) = rows(self, "web");
+            let reached = self.get("lan", &format!("{US}:8080"), 2);
+            if code != 0 || !reached.out.contains("web") {
+                wrong.push(format!("{}: not put right: {bad}\n  {fixed}\n  {reached:#?}", fault.what));
+            }
+            if !matches!(fault.cure, Cure::Heal) {
+                let _ = try_sh(&format!("{stage}{}", fault.after));
             }
             self.rm(&["web"]);
             // Whatever was done to what is everybody's.
@@ -112,7 +151,19 @@ fn where_all_is_well_it_says_so() {
     let s = Site::new();
     s.ok(&["network", "create", "n"]);
     s.ok(&["network", "create", "--internal", "in"]);
-    s.ok(&["network", "create", "-d", "macvlan", "-o", "parent=up0", "--subnet", "198.51.100.0/24", "mac"]);
+    s.ok(&[
+        "network",
+        "create",
+        "-d",
+        "macvlan",
+        "-o",
+        "parent=up0",
+        "--subnet",
+        "192.0.2.0/24",
+        "--gateway",
+        THEM,
+        "mac",
+    ]);
     s.web("pod", &["-p", "8080:80"]);
     for (name, options) in [
         ("plain", &[][..]),
@@ -122,7 +173,7 @@ fn where_all_is_well_it_says_so() {
         ),
         ("own", &["--network", "n", "--network", "bridge", "-p", "8081:80", "--network-alias", "x"]),
         ("internal", &["--network", "in"]),
-        ("mac", &["--network", "mac"]),
+        ("mac", &["--network", "mac", "--ip", "192.0.2.50"]),
         ("none", &["--network", "none"]),
         ("fixed", &["--ip", "10.88.0.99", "--mac-address", "02:11:22:33:44:55", "--userns=host"]),
         ("dns", &["--dns", THEM, "--add-host", "x:192.0.2.9"]),
@@ -159,31 +210,31 @@ fn faults_inside_the_container() {
     s.suffers(
         &["-p", "8080:80"],
         &[
-            ours("lo is down", "in ip link set lo down", &[&["lo"], &["down"]]),
-            ours("eth0 is down", "in ip link set eth0 down", &[&["eth0"], &["down"]]),
-            ours(
+            ours("lo is down", "inside ip link set lo down", &[&["lo"], &["down"]]),
+            ours("eth0 is down", "inside ip link set eth0 down", &[&["eth0"], &["down"]]),
+            mends(
                 "eth0 has another name",
-                "in ip link set eth0 down; in ip link set eth0 name other0; in ip link set other0 up",
+                "inside ip link set eth0 down; inside ip link set eth0 name other0; inside ip link set other0 up",
                 &[&["eth0"], &["other0", "missing", "renamed", "no eth0", "not there"]],
             ),
-            theirs("eth0 is somewhere else", "in ip link set eth0 netns $LAN", &[&["eth0"]], ""),
-            ours("eth0 is gone", "in ip link del eth0", &[&["eth0", "veth"]]),
-            ours("no address", "in ip addr flush dev eth0 scope global", &[&["address", "10.88.0."]]),
-            ours("no IPv4 address", "in ip addr del $IP/16 dev eth0", &[&["address", "10.88.0."]]),
+            theirs("eth0 is somewhere else", "inside ip link set eth0 netns $LAN", &[&["eth0"]], ""),
+            mends("eth0 is gone", "inside ip link del eth0", &[&["eth0", "veth"]]),
+            ours("no address", "inside ip addr flush dev eth0 scope global", &[&["address", "10.88.0."]]),
+            ours("no IPv4 address", "inside ip addr del $IP/16 dev eth0", &[&["address", "10.88.0."]]),
             ours(
                 "another prefix",
-                "in ip addr del $IP/16 dev eth0; in ip addr add $IP/24 dev eth0; in ip route add default via $GW",
+                "inside ip addr del $IP/16 dev eth0; inside ip addr add $IP/24 dev eth0; inside ip route add default via $GW",
                 &[&["/24", "/16", "prefix"]],
             ),
-            ours("another address", "in ip addr del $IP/16 dev eth0; in ip addr add 10.88.7.7/16 dev eth0; in ip route add default via $GW", &[&["10.88."]]),
-            ours("no default route", "in ip route del default", &[&["route"]]),
-            ours("no default route of IPv6", "in ip -6 route del default", &[&["route"]]),
+            ours("another address", "inside ip addr del $IP/16 dev eth0; inside ip addr add 10.88.7.7/16 dev eth0; inside ip route add default via $GW", &[&["10.88."]]),
+            ours("no default route", "inside ip route del default", &[&["route"]]),
+            ours("no default route of IPv6", "inside ip -6 route del default", &[&["route"]]),
             ours(
                 "a default route to nobody",
-                "in ip route replace default via 10.88.99.99",
+                "inside ip route replace default via 10.88.99.99",
                 &[&["route", "gateway", "10.88.99.99"]],
             ),
-            ours("another MTU", "in ip link set eth0 mtu 9000", &[&["mtu"]]),
+            ours("another MTU", "inside ip link set eth0 mtu 9000", &[&["mtu"]]),
         ],
     );
     s.end();
@@ -197,7 +248,7 @@ fn faults_of_this_host() {
         &[
             ours("the other end is down", "ip link set $V down", &[&["down"]]),
             ours("not in the bridge", "ip link set $V nomaster", &[&["bridge", "ctr0"]]),
-            theirs(
+            mends(
                 "in another bridge",
                 "ip link add odd0 type bridge; ip link set odd0 up; ip link set $V master odd0",
                 &[&["bridge", "ctr0", "odd0"]],
@@ -241,19 +292,19 @@ fn faults_of_others() {
                 &[&["duplicate", "twice", "another", "somebody", "second", "also"], &["10.88.0.2"]],
                 "ip link del twin0",
             ),
-            theirs(
+            mends(
                 "a chain that drops what passes",
                 "nft 'table inet guardian { chain passing { type filter hook forward priority 5; policy drop; }; }'",
                 &[&["guardian"]],
                 "nft delete table inet guardian",
             ),
-            theirs(
+            mends(
                 "a chain with a rule that drops",
                 "nft 'table inet guardian { chain passing { type filter hook forward priority 5; policy accept; ct state established,related accept; drop; }; }'",
                 &[&["guardian"]],
                 "nft delete table inet guardian",
             ),
-            theirs(
+            mends(
                 "the old iptables",
                 "iptables-legacy -P FORWARD DROP",
                 &[&["iptables", "FORWARD"]],
@@ -290,7 +341,6 @@ fn faults_of_its_services() {
         ("somewhere else", serve("81"), "", &["listen"]),
         ("no name server", serve("80"), ": >/etc/resolv.conf", &["resolv.conf", "name server"]),
         ("a name server on loopback", serve("80"), "echo nameserver 127.0.0.1 >/etc/resolv.conf", &["127.0.0.1"]),
-        ("not itself by name", serve("80"), "echo 127.0.0.1 localhost >/etc/hosts", &["hosts"]),
     ] {
         s.go("web", &["-p", "8080:80"], busybox(), &["sh", "-c", &script]);
         if script.contains("httpd") {
@@ -327,21 +377,5 @@ fn faults_of_its_services() {
     }
     s.rm(&["web"]);
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
-    s.end();
-}
-
-/// Packets of full size vanish on the way, and nobody says so: the machine at the other end takes smaller ones alone.
-#[test]
-fn a_black_hole() {
-    let s = Site::new();
-    let far = [THEM, "-s", "1450"];
-    s.web("web", &["-p", "8080:80"]);
-    healthy(&s, "web", "before");
-    s.lan().sh("ip link set lan0 mtu 1300");
-    assert_eq!(s.exec("web", &format!("ping -c 1 -w 3 {THEM}")).code, 0);
-    assert_ne!(s.exec("web", &format!("ping -c 1 -w 1 {}", far.join(" "))).code, 0, "the test itself");
-    let (code, bad, all) = rows(&s, "web");
-    assert!(code == 1 && bad.to_lowercase().contains("mtu"), "exit {code}: {bad}\nof {all}");
-    s.rm(&["web"]);
     s.end();
 }
