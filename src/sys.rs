@@ -1329,3 +1329,9 @@ pub fn raw_icmp(v6: bool) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     check(unsafe { syscall3(k::__NR_socket as usize, family as usize, kind as usize, protocol as usize) }).map(owned)
 }
+
+/// What we are called in lists of processes. `prctl(2)`, `PR_SET_NAME`.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    // SAFETY: a NUL-terminated string, which is only read.
+    check(unsafe { syscall2(k::__NR_prctl as usize, pr::PR_SET_NAME as usize, name.as_ptr() as usize) }).map(drop)
+}

@@ -33,4 +33,3 @@ mod sysctl;
 mod terminal;
 mod tracer;
 mod userns;
-mod wire;
