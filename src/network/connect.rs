@@ -163,8 +163,6 @@ pub struct Connection {
     attached: bool,
     opened: bool,
     named: bool,
-    /// Who looks after it has time at the end.
-    lasting: bool,
     route: Option<Socket>,
 }
 
@@ -186,7 +184,6 @@ pub fn prepare(asked: &Asked, owner: Owner) -> Result<Connection> {
         attached: false,
         opened: false,
         named: false,
-        lasting: false,
         route: None,
     };
     let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
@@ -547,7 +544,6 @@ impl Connection {
 
     /// Lets go of what only the making needs: who looks after a container stays small.
     pub fn rest(&mut self) {
-        self.lasting = true;
         (self.route, self.firewall) = (None, None);
         self.listening = Vec::new();
     }
@@ -577,7 +573,7 @@ impl Drop for Connection {
                 self.joined.iter().for_each(|joined| cut_cable(&mut socket, joined));
             }
         }
-        if self.attached && self.lasting {
+        if self.attached {
             take_away(&self.joined);
         }
         if self.named {
