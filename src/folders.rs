@@ -1,11 +1,13 @@
 //! Where state is kept: the folder that lives until the next boot, and the one that outlives it.
 
 use std::env;
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+use linux_raw_sys::general as k;
 
 use crate::sys;
 
@@ -71,4 +73,15 @@ pub fn each_name(dir: BorrowedFd, all: bool, act: &mut dyn FnMut(&CStr)) -> io::
             return Ok(());
         }
     }
+}
+
+/// The names in a folder, as far as they are text; none if it cannot be read. Not by the standard library, which panics where a
+/// directory cannot be closed.
+pub fn names(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    let path = CString::new(folder.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    if let Ok(dir) = sys::openat(sys::CWD, &path, k::O_RDONLY | k::O_DIRECTORY, 0) {
+        let _ = each_name(dir.as_fd(), true, &mut |name| all.extend(name.to_str().map(str::to_owned)));
+    }
+    all
 }

@@ -177,8 +177,7 @@ fn allow(v6: bool) -> Result<()> {
 
 /// Links on which a router is believed, by which this host may have its default route.
 fn believers() -> Vec<String> {
-    let Ok(links) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else { return Vec::new() };
-    let names = links.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names = crate::folders::names(std::path::Path::new("/proc/sys/net/ipv6/conf")).into_iter();
     let believes = |name: &String| read(&format!("sys/net/ipv6/conf/{name}/accept_ra")).is_ok_and(|now| now == "1");
     names.filter(|name| !matches!(name.as_str(), "all" | "default" | "lo") && believes(name)).collect()
 }

@@ -147,9 +147,8 @@ pub fn leave(network: &str, id: &str, lives: bool) {
 
 /// The networks that a container is on.
 pub fn networks_of(id: &str) -> Vec<String> {
-    let all = std::fs::read_dir(folders::folder().join("members")).into_iter().flatten();
-    let names = all.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|network| folder(network).join(id).exists()).collect()
+    let networks = folders::names(&folders::folder().join("members"));
+    networks.into_iter().filter(|network| folder(network).join(id).exists()).collect()
 }
 
 /// A container that nobody looks after any more leaves everything.

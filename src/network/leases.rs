@@ -110,9 +110,10 @@ pub fn release_port(port: &Published) {
 
 /// Every link of a kind, with its words.
 fn all(kind: Kind) -> Vec<(String, String)> {
-    let Ok(names) = std::fs::read_dir(kind.folder()) else { return Vec::new() };
-    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| read(&path(kind, &name)).map(|words| (name, words))).collect()
+    folders::names(&kind.folder())
+        .into_iter()
+        .filter_map(|name| read(&path(kind, &name)).map(|words| (name, words)))
+        .collect()
 }
 
 /// Every port that is published, and by whom.

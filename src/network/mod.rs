@@ -269,11 +269,7 @@ pub fn find(word: &str) -> Result<Network> {
 pub fn all() -> Vec<Network> {
     let mut all: Vec<Network> = Vec::new();
     for folder in [passing(), lasting()] {
-        let names = std::fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        for name in names.filter(|name| !name.starts_with('.')) {
+        for name in folders::names(&folder).into_iter().filter(|name| !name.starts_with('.')) {
             if let Ok(Some(Ok(network))) = read(&folder.join(&name)) {
                 if network.name == name && !all.iter().any(|other| other.name == name) {
                     all.push(network);
