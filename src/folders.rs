@@ -1,9 +1,10 @@
 //! Where state is kept: the folder that lives until the next boot, and the one that outlives it.
 
 use std::env;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -75,13 +76,16 @@ pub fn each_name(dir: BorrowedFd, all: bool, act: &mut dyn FnMut(&CStr)) -> io::
     }
 }
 
-/// The names in a folder, as far as they are text; none if it cannot be read. Not by the standard library, which panics where a
-/// directory cannot be closed.
-pub fn names(folder: &Path) -> Vec<String> {
+/// What is in a folder, by name. Not by the standard library, which panics where a directory cannot be closed.
+pub fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
+    let path = CString::new(folder.as_os_str().as_encoded_bytes())?;
+    let dir = sys::openat(sys::CWD, &path, k::O_RDONLY | k::O_DIRECTORY, 0)?;
     let mut all = Vec::new();
-    let path = CString::new(folder.as_os_str().as_encoded_bytes()).unwrap_or_default();
-    if let Ok(dir) = sys::openat(sys::CWD, &path, k::O_RDONLY | k::O_DIRECTORY, 0) {
-        let _ = each_name(dir.as_fd(), true, &mut |name| all.extend(name.to_str().map(str::to_owned)));
-    }
-    all
+    each_name(dir.as_fd(), true, &mut |name| all.push(OsStr::from_bytes(name.to_bytes()).to_owned()))?;
+    Ok(all)
+}
+
+/// The same, as far as names are text; nothing, if it cannot be read.
+pub fn names(folder: &Path) -> Vec<String> {
+    entries(folder).unwrap_or_default().into_iter().filter_map(|name| name.into_string().ok()).collect()
 }

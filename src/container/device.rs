@@ -105,10 +105,7 @@ fn look(from: &Path, to: &Path, access: &str) -> io::Result<Option<Node>> {
 
 /// All devices in a directory and below it. What vanishes meanwhile was not there.
 fn walk(dir: &Path, to: &Path, access: &str, depth: usize, into: &mut Vec<Node>) -> io::Result<()> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        names.push(entry?.file_name());
-    }
+    let mut names = crate::folders::entries(dir)?;
     names.sort();
     for name in names.iter().filter(|name| !PASSED_OVER.iter().any(|other| name.as_os_str() == *other)) {
         let (from, to) = (dir.join(name), to.join(name));
