@@ -607,12 +607,12 @@ fn take_away(joined: &[Joined]) {
         Ok(None) => {}
     }
     // Twice, so that nobody has to wait for the one who works.
+    let _ = sys::set_name(c"ctr-cable");
     if !matches!(sys::fork(), Ok(None)) {
         sys::exit(0);
     }
     let _ = sys::setsid();
     let _ = sys::close_range(0, u32::MAX);
-    let _ = sys::set_name(c"ctr-cable");
     if let Ok(mut socket) = Socket::open(NETLINK_ROUTE) {
         for joined in joined.iter().filter(|joined| joined.network.driver == Driver::Bridge) {
             let _ = socket.request(link::delete(&joined.veth));

@@ -154,7 +154,9 @@ fn forwarding() -> String {
 /// No network at all, whatever earlier tests have left.
 fn no_networks() {
     ctr_must("network prune -f");
-    assert_eq!(sh("nft list ruleset").out, "");
+    let (left, why) =
+        (sh("nft list ruleset").out, sh("ctr network ls; ls -R /run/ctr/members /run/ctr/addresses; ctr ps -a").out);
+    assert_eq!(left, "", "{why}");
 }
 
 #[test]

@@ -377,7 +377,19 @@ fn tree(path: &Path) -> BTreeSet<String> {
 }
 
 /// Processes in another mount, pid or user namespace than ours, or that are called ctr: containers, or their parents.
+/// Who takes the cables of a container away does it in the kernel's time, and is waited for.
 pub fn others() -> BTreeSet<String> {
+    let end = std::time::Instant::now() + LIMIT;
+    loop {
+        let found = others_now();
+        if !found.iter().any(|who| who.ends_with(" ctr-cable")) || std::time::Instant::now() > end {
+            return found;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+fn others_now() -> BTreeSet<String> {
     let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
