@@ -1320,9 +1320,15 @@ pub fn epoll_wait(epoll: BorrowedFd, numbers: &mut [u64; 128], patience: i32) ->
     Ok(found)
 }
 
-/// A socket of ICMP or ICMPv6, non-blocking: what is written is a whole message, what is read too (with IPv4's header). `raw(7)`,
-/// which takes CAP_NET_RAW over the network namespace.
-pub fn raw_icmp(v6: bool) -> io::Result<OwnedFd> {
+/// What we are called in lists of processes. `prctl(2)`, `PR_SET_NAME`.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    // SAFETY: a NUL-terminated string, which is only read.
+    check(unsafe { syscall2(k::__NR_prctl as usize, pr::PR_SET_NAME as usize, name.as_ptr() as usize) }).map(drop)
+}
+
+/// A socket for ICMP, or ICMPv6, non-blocking: what is written is a message, what is read has IPv4's header in front. For
+/// CAP_NET_RAW. `socket(2)`, raw(7).
+pub fn icmp_socket(v6: bool) -> io::Result<OwnedFd> {
     let (family, protocol) =
         if v6 { (libc::AF_INET6, libc::IPPROTO_ICMPV6) } else { (libc::AF_INET, libc::IPPROTO_ICMP) };
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -1330,8 +1336,20 @@ pub fn raw_icmp(v6: bool) -> io::Result<OwnedFd> {
     check(unsafe { syscall3(k::__NR_socket as usize, family as usize, kind as usize, protocol as usize) }).map(owned)
 }
 
-/// What we are called in lists of processes. `prctl(2)`, `PR_SET_NAME`.
-pub fn set_name(name: &CStr) -> io::Result<()> {
-    // SAFETY: a NUL-terminated string, which is only read.
-    check(unsafe { syscall2(k::__NR_prctl as usize, pr::PR_SET_NAME as usize, name.as_ptr() as usize) }).map(drop)
+/// A socket for whole frames, non-blocking, which gets none until it is bound to a link. For CAP_NET_RAW. `socket(2)`, packet(7).
+pub fn packet_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers.
+    check(unsafe { syscall3(k::__NR_socket as usize, libc::AF_PACKET as usize, kind as usize, 0) }).map(owned)
+}
+
+/// Binds a socket for frames to the link with this number, and to frames of this protocol (`ETH_P_*`). `bind(2)` with a
+/// `sockaddr_ll`.
+pub fn bind_to_link(socket: BorrowedFd, protocol: u16, link: u32) -> io::Result<()> {
+    let mut address = [0u8; 20];
+    let parts =
+        [&(libc::AF_PACKET as u16).to_ne_bytes()[..], &protocol.to_be_bytes(), &(link as i32).to_ne_bytes()].concat();
+    address[..8].copy_from_slice(&parts);
+    // SAFETY: the address is one of that length, and is only read.
+    check(unsafe { syscall3(k::__NR_bind as usize, at(socket), address.as_ptr() as usize, address.len()) }).map(drop)
 }

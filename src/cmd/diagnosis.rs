@@ -1,14 +1,15 @@
 //! `ctr doctor CONTAINER`: why does its traffic not move?
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use crate::cli::Doctor;
 use crate::container::network as of;
 use crate::container::record::{Found, State};
 use crate::error::{Doing, Error, Result};
-use crate::network::diagnosis::{self, Fix, Health, Hop, Joined, Subject};
-use crate::network::{self, Range};
+use crate::network::diagnosis::{self, Fix, Health, Hop, Joined, Port, Subject};
+use crate::network::{self, Driver, Range};
 use crate::{procfs, sys, tty};
 
 /// Looks at one container; exit code 1 if something is in the way.
@@ -22,37 +23,37 @@ pub fn diagnose(asked: &Doctor, word: &OsString) -> Result<u8> {
         Some(other) => return Err(Error::usage(format_args!("bad --format {other:?}: it is table or json"))),
     };
     let found = State::unswept()?.find(word)?;
-    let (process, pid) = found.process()?;
-    let ourselves = sys::pidfd_open(std::process::id()).doing("get a descriptor of ourselves", "pidfd_open")?;
+    let (_process, pid) = found.process()?;
     let subject = subject(&found, pid)?;
-    let look = || diagnosis::diagnose(&subject, process.as_fd(), ourselves.as_fd());
-    let mut hops = look()?;
+    let mut hops = diagnosis::diagnose(&subject)?;
     if asked.fix {
         // What is mended may show what was behind it.
-        for _ in 0..10 {
-            let ours: Vec<Fix> =
-                hops.iter().filter(|hop| hop.health == Health::Bad).filter_map(|hop| hop.fix.clone()).collect();
+        for _ in 0..ROUNDS {
+            let ours: Vec<&Hop> = hops.iter().filter(|hop| hop.health == Health::Bad && hop.fix.is_some()).collect();
             if ours.is_empty() {
                 break;
             }
-            for fix in &ours {
-                match fix {
-                    Fix::Reload => drop(super::network::network(&["reload".into()])?),
-                    other => diagnosis::mend(other, process.as_fd(), ourselves.as_fd())?,
+            for hop in ours {
+                if hop.fix == Some(Fix::Reload) {
+                    super::network::network(&["reload".into()])?;
+                } else {
+                    diagnosis::mend(&subject, hop)?;
                 }
             }
-            hops = look()?;
+            hops = diagnosis::diagnose(&subject)?;
         }
     }
     let text = if json {
         diagnosis::json(&hops).indented() + "\n"
     } else {
-        diagnosis::picture(&found.name, &hops, tty::is_terminal(sys::borrow(1)))
+        format!("{}\n{}", found.name, diagnosis::picture(&hops, tty::is_terminal(sys::borrow(1))))
     };
     super::print(&text)?;
-    let bad = |hop: &Hop| hop.health == Health::Bad;
-    Ok(u8::from(hops.iter().any(bad)))
+    Ok(u8::from(!diagnosis::is_well(&hops)))
 }
+
+/// How often `--fix` looks again at most.
+const ROUNDS: usize = 5;
 
 /// The container as its record has it.
 fn subject(found: &Found, pid: u32) -> Result<Subject> {
@@ -62,13 +63,21 @@ fn subject(found: &Found, pid: u32) -> Result<Subject> {
         let range = |range: Option<Range>| range.map(|range| (range.subnet.prefix, range.gateway));
         let v4 = range(network.as_ref().map(|network| network.v4));
         let v6 = range(network.as_ref().and_then(|network| network.v6));
-        let bytes: Vec<u8> = line.mac.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+        let of = |range: Option<(u8, IpAddr)>| {
+            range.map_or((None, None), |(_, gateway)| match gateway {
+                IpAddr::V4(gateway) => (Some(gateway), None),
+                IpAddr::V6(gateway) => (None, Some(gateway)),
+            })
+        };
         joined.push(Joined {
             link: network.as_ref().map_or_else(String::new, |network| network.link.clone()),
+            macvlan: network.as_ref().is_some_and(|network| network.driver == Driver::Macvlan),
             internal: network.as_ref().is_some_and(|network| network.internal),
-            mac: bytes.try_into().ok(),
-            v4: line.v4.zip(v4).map(|(address, (prefix, gateway))| (address, prefix, gateway)),
-            v6: line.v6.zip(v6).map(|(address, (prefix, gateway))| (address, prefix, gateway)),
+            mtu: network.as_ref().and_then(|network| network.mtu),
+            v4: line.v4.zip(v4.map(|(prefix, _)| prefix)),
+            gateway4: of(v4).0,
+            v6: line.v6.zip(v6.map(|(prefix, _)| prefix)),
+            gateway6: of(v6).1,
             network: line.network,
             inside: line.inside,
             veth: line.veth,
@@ -83,7 +92,17 @@ fn subject(found: &Found, pid: u32) -> Result<Subject> {
         pid,
         resolv_conf: String::from_utf8_lossy(&text).into_owned(),
         joined,
-        ports: of::ports(&found.record),
+        table: network::table(),
+        ports: of::ports(&found.record)
+            .into_iter()
+            .map(|port| Port {
+                protocol: port.protocol.number(),
+                at: port.at,
+                host: port.host,
+                inside: port.inside,
+                to: port.to,
+            })
+            .collect(),
         forwarded: found.record.get("forwarded").is_some(),
     })
 }

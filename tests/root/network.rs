@@ -739,13 +739,11 @@ fn real_servers_and_clients() {
     host.same();
 }
 
-/// What doctor says of a container: its exit code, and the causes of what is bad.
+/// What doctor says of a container: its exit code, and what is bad, whole.
 fn doctor(name: &str) -> (i32, String) {
-    let done = finish(&mut plain(["doctor", name]));
-    let lines: Vec<&str> = done.out.lines().collect();
-    let bad = |n: &usize| lines[*n].contains('✗');
-    let said = (0..lines.len()).filter(bad).map(|n| lines[n..lines.len().min(n + 3)].join("\n")).collect::<Vec<_>>();
-    (done.code, said.join("\n"))
+    let done = finish(&mut plain(["doctor", "--format", "json", name]));
+    let hops = done.out.split("\n  {\n").filter(|hop| hop.contains("\"Health\": \"bad\""));
+    (done.code, hops.collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
@@ -773,46 +771,49 @@ fn doctor_finds_why_traffic_does_not_move() {
     };
     // What breaks it; what is said; and what somebody else has to mend, where it is not ours.
     for (broken, said, mended) in [
-        ("IN ip link set lo down", "loopback interface is down", ""),
-        ("IN ip link set eth0 down", "switched off inside", ""),
-        ("ip link set VETH down", "end on this host is switched off", ""),
-        ("ip link set VETH nomaster", "not in the bridge", ""),
-        ("IN ip addr del OWN/16 dev eth0", "is missing: nobody answers", ""),
-        ("IN ip addr del OWN/16 dev eth0; IN ip addr add OWN/24 dev eth0", "wrong prefix", ""),
-        ("IN ip route del default", "default route is missing", ""),
-        ("ip addr del 10.88.0.1/16 dev BRIDGE", "gateway's address", ""),
-        ("ip link set BRIDGE down", "bridge is switched off", ""),
-        ("sysctl -qw net.ipv4.ip_forward=0", "ip_forward is 0", ""),
-        ("nft delete table inet ctr", "table is gone", ""),
-        ("nft flush chain inet ctr postrouting", "masquerade is missing", ""),
-        ("nft flush map inet ctr any4", "entry in the map any4", ""),
-        ("nft flush map inet ctr ports4", "entry in the map ports4", ""),
-        ("ip link set VETH mtu 1300", "MTU black hole", "ip link set VETH mtu 1500; IN ip link set eth0 mtu 1500"),
+        ("IN ip link set lo down", "127.0.0.1 does not arrive", ""),
+        ("IN ip link set eth0 down", "nothing comes in or goes out", ""),
+        ("ip link set VETH down", "nothing passes between container and bridge", ""),
+        ("ip link set VETH nomaster", "it is not in the bridge", ""),
+        ("IN ip addr del OWN/16 dev eth0", "is missing", ""),
+        (
+            "IN ip addr del OWN/16 dev eth0; IN ip addr add OWN/24 dev eth0",
+            "takes the wrong addresses for neighbours",
+            "",
+        ),
+        ("IN ip route del default", "no default route", ""),
+        ("ip addr del 10.88.0.1/16 dev BRIDGE", "the gateway's address", ""),
+        ("ip link set BRIDGE down", "nothing passes, and the host's route", ""),
+        ("sysctl -qw net.ipv4.ip_forward=0", "does not pass on what is not for itself", ""),
+        ("nft delete table inet ctr", "it is not there", ""),
+        ("nft flush chain inet ctr postrouting", "nothing is left in postrouting", ""),
+        ("nft flush map inet ctr any4", "in the map any4", ""),
+        ("nft flush map inet ctr ports4", "in the map ports4", ""),
+        ("ip link set VETH mtu 1300", "1300", "ip link set VETH mtu 1500; IN ip link set eth0 mtu 1500"),
         (
             "IN ip link set eth0 down; IN ip link set eth0 name foo0",
-            "under the wrong name foo0",
+            "it is called foo0",
             "IN ip link set foo0 name eth0; IN ip link set eth0 up",
         ),
         (
             "nft 'table ip x { chain y { type filter hook forward priority 5; ip saddr 10.88.0.0/16 drop; }; }'",
-            "chain ip x y drops it",
+            "chain y in the table ip x drops",
             "nft delete table ip x",
         ),
         (
             "nft 'table inet x { chain y { type filter hook forward priority 5; policy drop; }; }'",
-            "policy of the chain inet x y",
+            "chain y in the table inet x",
             "nft delete table inet x",
         ),
         (
             "nft 'table inet x { chain y { type filter hook prerouting priority -200; iifname up0 tcp dport 8080 reject; }; }'",
-            "chain inet x y drops it",
+            "chain y in the table inet x",
             "nft delete table inet x",
         ),
-        ("ip addr add OWN/32 dev up0", "duplicate address: this host has", "ip addr del OWN/32 dev up0"),
-        ("ip neigh replace OWN lladdr 02:00:00:00:00:99 dev BRIDGE", "answers for", "ip neigh del OWN dev BRIDGE"),
-        ("ip route add OWN/32 dev up0", "leads to up0 and not to the bridge", "ip route del OWN/32 dev up0"),
-        ("ip addr del 192.0.2.7/24 dev up0", "wrong host address", "ip addr add 192.0.2.7/24 dev up0"),
-        ("ip route del default", "no route on this host", "ip route add default via 192.0.2.2"),
+        ("ip addr add OWN/32 dev up0", "also an address of the host's", "ip addr del OWN/32 dev up0"),
+        ("ip route add OWN/32 dev up0", "way back", "ip route del OWN/32 dev up0"),
+        ("ip addr del 192.0.2.7/24 dev up0", "192.0.2.7", "ip addr add 192.0.2.7/24 dev up0"),
+        ("ip route del default", "uplink", "ip route add default via 192.0.2.2"),
     ] {
         sick(broken);
         let (code, found) = doctor(name);
@@ -820,9 +821,7 @@ fn doctor_finds_why_traffic_does_not_move() {
         if mended.is_empty() {
             finish(&mut plain(["doctor", "--fix", name])).code(0);
         } else {
-            if mended != "ip neigh del OWN dev BRIDGE" || must("ip neigh").contains("02:00:00:00:00:99") {
-                sick(mended);
-            }
+            sick(mended);
             // A link that was away has lost its addresses and routes; those are ours again.
             let _ = finish(&mut plain(["doctor", "--fix", name]));
         }
@@ -831,7 +830,9 @@ fn doctor_finds_why_traffic_does_not_move() {
     }
     // Names, and who listens.
     let resolv = |text: &str| inside(name, &format!("printf '{text}' > /etc/resolv.conf"));
-    for (text, said) in [("", "resolv.conf is empty"), ("nameserver 127.0.0.53\\n", "on loopback")] {
+    for (text, said) in
+        [("", "it names no server"), ("nameserver 127.0.0.53\\n", "in the container that is the container itself")]
+    {
         resolv(text);
         let (code, found) = doctor(name);
         assert!(code == 1 && found.contains(said), "{found}");
@@ -842,7 +843,7 @@ fn doctor_finds_why_traffic_does_not_move() {
     // Left in the host's network.
     sick("IN ip link set eth0 netns 1");
     let (code, found) = doctor(name);
-    assert!(code == 1 && found.contains("in the host's network"), "{found}");
+    assert!(code == 1 && found.contains("eth0"), "{found}");
     ctr_must(&format!("rm -f {name}"));
     let _ = sh("ip link del eth0");
     let dead = |options: &str, command: &[&str], said: &str| {
@@ -854,13 +855,13 @@ fn doctor_finds_why_traffic_does_not_move() {
         until(said, || doctor("deaf").1.contains(said).then_some(()));
         ctr_must("rm -f deaf");
     };
-    dead("-p 8081:80 --dns 192.0.2.2", &["sleep", "600"], "nothing listens at port 80");
-    dead("-p 8081:80 --dns 192.0.2.2", &["httpd", "-f", "-p", "127.0.0.1:80"], "listens on 127.0.0.1 only");
+    dead("-p 8081:80 --dns 192.0.2.2", &["sleep", "600"], "ctr logs deaf");
+    dead("-p 8081:80 --dns 192.0.2.2", &["httpd", "-f", "-p", "127.0.0.1:80"], "listens on 127.0.0.1 alone");
     // Somebody who came later, and has the port at an address of this host.
     finish(&mut plain(["run", "-d", "--name", "late", "-p", "8082:80", busybox(), "httpd", "-f", "-p", "80"]))
         .code(0);
     let _thief = TcpListener::bind("192.0.2.1:8082").unwrap();
-    assert!(doctor("late").1.contains("host port 8082 is taken by"), "{:?}", doctor("late"));
+    assert!(doctor("late").1.contains("8082"), "{:?}", doctor("late"));
     ctr_must("rm -f late");
     finish(&mut plain(["doctor", "nobody"])).refused(&["no container"]);
     host.same();

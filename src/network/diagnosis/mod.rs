@@ -1,141 +1,169 @@
-//! Why does traffic not move? The way of a packet from a container to the outside, and from the outside to what it publishes: first by
-//! reading the kernel in both network namespaces, then by trying.
+//! Why does traffic not move? The way of a packet from a container to the outside, and from the outside to its
+//! published ports, hop by hop: what is, what should be, and the command that mends it.
 //!
-//! Each thing on the way is a [`Hop`]. A bad one says what is, why nothing passes there, and the one command that mends it; what is
-//! ours to mend has a [`Fix`]. What follows from something bad further up is not said again.
+//! First it is read what the kernel has in both network namespaces ([`look`]), then it is tried what answers
+//! ([`attempt`]), all at once; both together are judged ([`judge`]), with nf_tables gone through on paper ([`walk`])
+//! for the packets that cannot be sent from here. Looking changes nothing; trying sends a few packets: an echo and an
+//! ARP question on the container's own link, a question to each of its name servers, and a connection to each
+//! published port of TCP, closed at once.
 //!
-//! - [`look`]: everything that is read, in one go; entering the container's namespace and coming back is done there alone
-//! - [`walk`]: nf_tables, as the kernel would ask it
-//! - [`attempt`]: ping, a question to a name server, connections
-//! - [`judge`]: what all that means
+//! A hop is bad only where that is certain. What follows from a bad hop before it, or cannot be told, is a note.
+//! [`mend`] does what is ctr's own; nobody else's rules are ever touched.
 
 mod attempt;
 mod judge;
 mod look;
-pub mod walk;
+mod walk;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
-use netlink::link::{self, Settings};
-use netlink::{NETLINK_ROUTE, Socket, addr, route};
+use netlink::addr::{self, Address};
+use netlink::link::{self, Netns, Settings};
+use netlink::neigh::Neighbour;
+use netlink::route::{self, Route};
+use netlink::{NETLINK_ROUTE, Socket};
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::json::Value;
-use crate::network::ports::Published;
+use crate::procfs;
+use attempt::{Attempt, Outcome};
+use look::Look;
 
-/// A container, as its record has it.
-#[derive(Clone, Debug)]
+/// At most so many published ports are tried; of the others it is said what can be read.
+const MOST: usize = 100;
+/// How wide the picture is at most.
+const WIDTH: usize = 110;
+/// Where its second column begins, and its third.
+const SECOND: usize = 5;
+const THIRD: usize = 22;
+
+/// A container that runs, as far as its networks are concerned.
+#[derive(Clone, Debug, Default)]
 pub struct Subject {
     /// Its name.
     pub name: String,
     /// Its first process, which lives.
     pub pid: u32,
-    /// What is in its `/etc/resolv.conf`.
+    /// /etc/resolv.conf as the container sees it.
     pub resolv_conf: String,
-    /// Its networks.
+    /// Our table of nf_tables, of the family `inet`.
+    pub table: String,
+    /// Its networks, in the order of its links.
     pub joined: Vec<Joined>,
-    /// What it publishes.
-    pub ports: Vec<Published>,
-    /// User space serves all of it, for want of nf_tables.
+    /// Its published ports.
+    pub ports: Vec<Port>,
+    /// Its ports are served in user space: when it was made, the kernel had no nf_tables.
     pub forwarded: bool,
 }
 
-/// One network that it is on, as things should be.
-#[derive(Clone, Debug)]
+/// One network of a container, as it should be.
+#[derive(Clone, Debug, Default)]
 pub struct Joined {
-    /// The network's name.
+    /// The network.
     pub network: String,
-    /// Its bridge.
+    /// Its bridge; or the host's link that a macvlan is on.
     pub link: String,
-    /// The link inside.
+    /// It is a macvlan: there is neither bridge nor veth, and no rule of ours.
+    pub macvlan: bool,
+    /// The link inside: `eth0`.
     pub inside: String,
-    /// The cable's end outside.
+    /// The veth's end outside.
     pub veth: String,
-    /// The hardware address inside.
-    pub mac: Option<link::Mac>,
-    /// Its address, with the length of the prefix, and the gateway.
-    pub v4: Option<(Ipv4Addr, u8, IpAddr)>,
-    /// The same.
-    pub v6: Option<(Ipv6Addr, u8, IpAddr)>,
-    /// It leads nowhere.
+    /// The container's address there, and how many bits of it are the network's.
+    pub v4: Option<(Ipv4Addr, u8)>,
+    /// By whom it reaches others.
+    pub gateway4: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    pub v6: Option<(Ipv6Addr, u8)>,
+    /// The same of IPv6.
+    pub gateway6: Option<Ipv6Addr>,
+    /// The network leads nowhere.
     pub internal: bool,
+    /// The largest packet, if somebody asked for one.
+    pub mtu: Option<u32>,
 }
 
 impl Joined {
-    /// Its addresses with what belongs to them.
-    fn addresses(&self) -> impl Iterator<Item = (IpAddr, u8, IpAddr)> {
-        let v4 = self.v4.map(|(address, prefix, gateway)| (IpAddr::V4(address), prefix, gateway));
-        [v4, self.v6.map(|(address, prefix, gateway)| (IpAddr::V6(address), prefix, gateway))].into_iter().flatten()
+    /// Addresses and gateways, of IPv4 and of IPv6.
+    fn addresses(&self) -> [Option<(IpAddr, u8, Option<IpAddr>)>; 2] {
+        [
+            self.v4.map(|(own, prefix)| (IpAddr::V4(own), prefix, self.gateway4.map(IpAddr::V4))),
+            self.v6.map(|(own, prefix)| (IpAddr::V6(own), prefix, self.gateway6.map(IpAddr::V6))),
+        ]
     }
 }
 
-/// How well something is.
+/// A published port.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// `IPPROTO_*`.
+    pub protocol: u8,
+    /// At which address of the host: `0.0.0.0` and `::` are any.
+    pub at: IpAddr,
+    /// At which port of it.
+    pub host: u16,
+    /// The port in the container.
+    pub inside: u16,
+    /// The container's address.
+    pub to: IpAddr,
+}
+
+/// How well a hop is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// As it should be.
     Good,
-    /// Nothing passes here, or the wrong way.
+    /// A fault.
     Bad,
-    /// Worth knowing; or it cannot be told.
+    /// Worth knowing, or nothing that can be told.
     Note,
 }
 
-/// What ctr can mend itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fix {
-    /// A link is switched on: inside or outside.
-    Up { inside: bool, link: String },
-    /// A cable's end becomes the bridge's port.
-    Port { veth: String, bridge: String },
-    /// An address is put where it belongs; a wrong prefix of it goes.
-    Address { inside: bool, link: String, address: IpAddr, prefix: u8, wrong: Option<u8> },
-    /// The way out.
-    DefaultRoute(IpAddr),
-    /// The largest packet.
-    Mtu { inside: bool, link: String, mtu: u32 },
-    /// What `ctr network reload` does.
-    Reload,
-    /// Packets are passed on.
-    Forwarding { v6: bool },
+impl Health {
+    /// One word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Good => "good",
+            Health::Bad => "bad",
+            Health::Note => "note",
+        }
+    }
 }
 
-/// One thing on the way.
+/// One thing on the way of a packet.
 #[derive(Clone, Debug)]
 pub struct Hop {
-    /// Where: `container`, `cable`, `bridge`, `host`, `outside`, `port 8080/tcp`.
+    /// Where: `container`, `veth`, `bridge`, `host`, `uplink`, `names`, `port 8080/tcp`.
     pub place: String,
     /// What was looked at.
     pub about: String,
-    /// How it is.
+    /// How well it is.
     pub health: Health,
-    /// What there is.
+    /// What is.
     pub found: String,
-    /// Why nothing passes, in words.
+    /// Why that is bad, or came about.
     pub cause: String,
-    /// The one command that mends it.
+    /// The command that mends it, or what to do.
     pub mend: String,
-    /// What ctr would do.
+    /// What [`mend`] would do.
     pub fix: Option<Fix>,
 }
 
 impl Hop {
-    fn good(place: &str, about: &str, found: impl Into<String>) -> Hop {
+    fn new(place: &str, about: &str, health: Health, found: String) -> Hop {
         let (place, about) = (place.to_owned(), about.to_owned());
-        Hop {
-            place,
-            about,
-            health: Health::Good,
-            found: found.into(),
-            cause: String::new(),
-            mend: String::new(),
-            fix: None,
-        }
+        Hop { place, about, health, found, cause: String::new(), mend: String::new(), fix: None }
+    }
+
+    fn good(place: &str, about: &str, found: impl Into<String>) -> Hop {
+        Hop::new(place, about, Health::Good, found.into())
     }
 
     fn note(place: &str, about: &str, found: impl Into<String>, cause: impl Into<String>) -> Hop {
-        Hop { health: Health::Note, cause: cause.into(), ..Hop::good(place, about, found) }
+        Hop { cause: cause.into(), ..Hop::new(place, about, Health::Note, found.into()) }
     }
 
     fn bad(
@@ -145,7 +173,7 @@ impl Hop {
         cause: impl Into<String>,
         mend: impl Into<String>,
     ) -> Hop {
-        Hop { health: Health::Bad, cause: cause.into(), mend: mend.into(), ..Hop::good(place, about, found) }
+        Hop { cause: cause.into(), mend: mend.into(), ..Hop::new(place, about, Health::Bad, found.into()) }
     }
 
     fn fix(self, fix: Fix) -> Hop {
@@ -153,110 +181,372 @@ impl Hop {
     }
 }
 
-/// Looks at everything, and tries. `process` is the pidfd of the container's first process, `ourselves` our own.
-pub fn diagnose(subject: &Subject, process: BorrowedFd, ourselves: BorrowedFd) -> Result<Vec<Hop>> {
-    let seen = look::look(subject, process, ourselves)?;
-    let tried = attempt::attempt(subject, &seen, process, ourselves);
-    Ok(judge::judge(subject, &seen, &tried))
+/// Something that is ours to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fix {
+    /// A link is switched on.
+    Up {
+        /// In the container.
+        inside: bool,
+        /// Its name.
+        link: String,
+    },
+    /// A link in the container gets another name.
+    Rename {
+        /// What it is called.
+        from: String,
+        /// What it should be called.
+        to: String,
+    },
+    /// A link of the host's goes into the container.
+    Bring {
+        /// What it is called.
+        link: String,
+        /// What it is called there.
+        to: String,
+    },
+    /// A veth becomes a bridge's port.
+    Join {
+        /// The veth's end outside.
+        veth: String,
+        /// The bridge.
+        bridge: String,
+    },
+    /// A link gets an address.
+    Address {
+        /// In the container.
+        inside: bool,
+        /// Its name.
+        link: String,
+        /// The address.
+        address: IpAddr,
+        /// How many bits of it are the network's.
+        prefix: u8,
+        /// It is there with this prefix, and goes.
+        instead_of: Option<u8>,
+    },
+    /// The container gets a default route.
+    Route {
+        /// By way of this host.
+        gateway: IpAddr,
+        /// The link.
+        link: String,
+    },
+    /// The host gets a route to a network by its bridge.
+    Way {
+        /// The bridge.
+        bridge: String,
+        /// The network.
+        network: IpAddr,
+        /// How many bits of it count.
+        prefix: u8,
+        /// The bridge's address.
+        source: Option<IpAddr>,
+    },
+    /// Links get a largest packet.
+    Mtu {
+        /// Links in the container.
+        inside: Vec<String>,
+        /// Links of the host.
+        outside: Vec<String>,
+        /// In bytes.
+        mtu: u32,
+    },
+    /// A number below /proc/sys/net of the host.
+    Sysctl {
+        /// Its path.
+        path: String,
+        /// What it should be.
+        value: &'static str,
+    },
+    /// `ctr network reload`: bridges and table are made again from the networks' records. The caller's to do.
+    Reload,
 }
 
-/// Mends what is ours. What [`Fix::Reload`] means is the caller's matter.
-pub fn mend(fix: &Fix, process: BorrowedFd, ourselves: BorrowedFd) -> Result<()> {
-    let doing = "mend the network";
-    let socket = |inside: bool| -> Result<Socket> {
-        if inside {
-            look::inside(process, ourselves, || Socket::open(NETLINK_ROUTE))
-                .and_then(|opened| opened)
-                .doing(doing, "setns")
-        } else {
-            Socket::open(NETLINK_ROUTE).doing(doing, "NETLINK_ROUTE")
-        }
-    };
-    let index = |socket: &mut Socket, name: &str| link::get(socket, name).map(|link| link.index).doing(doing, name);
-    match fix {
-        Fix::Up { inside, link } => {
-            let mut socket = socket(*inside)?;
-            let index = index(&mut socket, link)?;
-            socket.request(link::set_up(index)).doing(doing, link)
-        }
-        Fix::Port { veth, bridge } => {
-            let mut socket = socket(false)?;
-            let (near, master) = (index(&mut socket, veth)?, Some(index(&mut socket, bridge)?));
-            socket
-                .request(link::set(near, &Settings { master, up: Some(true), ..Settings::default() }))
-                .doing(doing, veth)
-        }
-        Fix::Mtu { inside, link, mtu } => {
-            let mut socket = socket(*inside)?;
-            let index = index(&mut socket, link)?;
-            socket.request(link::set(index, &Settings { mtu: Some(*mtu), ..Settings::default() })).doing(doing, link)
-        }
-        Fix::Address { inside, link, address, prefix, wrong } => {
-            let mut socket = socket(*inside)?;
-            let index = index(&mut socket, link)?;
-            if let Some(wrong) = wrong {
-                socket.request(addr::delete(&addr::Address::new(index, *address, *wrong))).doing(doing, link)?;
-            }
-            let mut own = addr::Address::new(index, *address, *prefix);
-            own.flags = if address.is_ipv6() { addr::IFA_F_NODAD } else { 0 };
-            match socket.request(addr::add(&own)) {
-                Err(e) if netlink::errno(&e) == Some(libc::EEXIST) => Ok(()),
-                done => done.doing(doing, link),
-            }
-        }
-        Fix::DefaultRoute(gateway) => {
-            let mut socket = socket(true)?;
-            socket.request(route::replace(&route::Route::by(*gateway))).doing(doing, gateway)
-        }
-        Fix::Forwarding { v6 } => {
-            let path = if *v6 { "/proc/sys/net/ipv6/conf/all/forwarding" } else { "/proc/sys/net/ipv4/ip_forward" };
-            std::fs::write(path, "1").doing(doing, path)
-        }
-        Fix::Reload => Ok(()),
+/// What was tried, of which network, name server or port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// An echo of the gateway's, of IPv6 or IPv4.
+    Gateway(usize, bool),
+    /// The same with the largest packet.
+    Large(usize, bool),
+    /// Who else says, on the container's link, that he has its address.
+    Owners(usize),
+    /// Who says so on the bridge.
+    OwnersOnBridge(usize),
+    /// A name server, from inside.
+    NameInside(usize),
+    /// A name server, from the host.
+    NameOutside(usize),
+    /// A port in the container, from the host.
+    Inside(usize),
+    /// A port where it is published.
+    Published(usize, SocketAddr),
+}
+
+/// What was heard.
+#[derive(Debug, Default)]
+struct Heard {
+    outcomes: BTreeMap<Key, Outcome>,
+    /// The container's neighbours, afterwards.
+    neighbours: Vec<Neighbour>,
+}
+
+impl Heard {
+    fn of(&self, key: Key) -> Option<&Outcome> {
+        self.outcomes.get(&key)
+    }
+
+    fn answered(&self, key: Key) -> bool {
+        self.of(key) == Some(&Outcome::Answered)
     }
 }
 
-/// The way as a picture: what belongs together below one heading, what is bad with its cause and what mends it.
-pub fn picture(name: &str, hops: &[Hop], colour: bool) -> String {
-    let paint = |text: &str, code: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
-    let mut text = format!("{name}\n");
-    let mut place = "";
-    for (n, hop) in hops.iter().enumerate() {
-        if hop.place != place {
-            let last = hops.iter().skip(n).all(|other| other.place == hop.place);
-            let _ = writeln!(text, " {}─ {}", if last { "└" } else { "├" }, hop.place);
-            place = &hop.place;
-        }
-        let later = hops.iter().skip(n).any(|other| other.place != hop.place);
-        let rail = if later { "│" } else { " " };
-        let sign = match hop.health {
-            Health::Good => paint("✓", "32"),
-            Health::Bad => paint("✗", "31"),
-            Health::Note => paint("·", "33"),
+/// Looks at a container's networks, hop by hop, in the order in which a packet meets them. For root.
+pub fn diagnose(subject: &Subject) -> Result<Vec<Hop>> {
+    let look = look::look(subject)?;
+    let heard = listen(subject, &look)?;
+    Ok(judge::judge(subject, &look, &heard))
+}
+
+/// Begins everything that is tried, and waits for it.
+fn listen(subject: &Subject, look: &Look) -> Result<Heard> {
+    let mut keys: Vec<Key> = Vec::new();
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let servers = look::servers(&subject.resolv_conf);
+    let number = |n: usize| (subject.pid as u16).wrapping_add(n as u16);
+    look::within(subject.pid, || {
+        let mut begin = |key, attempt| {
+            keys.push(key);
+            attempts.push(attempt);
         };
-        let _ = writeln!(text, " {rail}   {sign} {:<14} {}", hop.about, hop.found);
-        if !hop.cause.is_empty() {
-            let _ = writeln!(text, " {rail}       {}", hop.cause);
+        for (n, joined) in subject.joined.iter().enumerate() {
+            let Some(link) = look.inside.link(&joined.inside).filter(|link| link.is_up()) else { continue };
+            for (own, _, gateway) in joined.addresses().into_iter().flatten() {
+                let (v6, Some(gateway)) = (own.is_ipv6(), gateway) else { continue };
+                if !look.inside.of(link.index).any(|held| held.address == own) {
+                    continue;
+                }
+                begin(Key::Gateway(n, v6), attempt::ping(gateway, 84, number(4 * n + usize::from(v6))));
+                begin(Key::Large(n, v6), attempt::ping(gateway, link.mtu, number(4 * n + 2 + usize::from(v6))));
+            }
+            if let (Some((own, _)), Some(mac)) = (joined.v4, link.address) {
+                begin(Key::Owners(n), attempt::owners(link.index, mac, own));
+            }
         }
-        if !hop.mend.is_empty() {
-            let _ = writeln!(text, " {rail}       mend it: {}", hop.mend);
+        for (n, server) in servers.iter().enumerate() {
+            begin(Key::NameInside(n), attempt::name(*server, number(n)));
+        }
+    })?;
+    let mut begin = |key, attempt| {
+        keys.push(key);
+        attempts.push(attempt);
+    };
+    for (n, joined) in subject.joined.iter().enumerate().filter(|(_, joined)| !joined.macvlan) {
+        let bridge = look.host.link(&joined.link).filter(|link| link.is_up());
+        let asker = bridge.and_then(|bridge| Some((bridge.index, bridge.address?)));
+        if let (Some((index, mac)), Some((own, _))) = (asker, joined.v4) {
+            begin(Key::OwnersOnBridge(n), attempt::owners(index, mac, own));
         }
     }
+    for (n, server) in servers.iter().enumerate().filter(|(_, server)| !server.is_loopback()) {
+        begin(Key::NameOutside(n), attempt::name(*server, number(n)));
+    }
+    for (n, port) in subject.ports.iter().enumerate().take(MOST) {
+        if i32::from(port.protocol) != libc::IPPROTO_TCP || (port.at.is_ipv6() && !look.host.has_v6) {
+            continue;
+        }
+        begin(Key::Inside(n), attempt::connect(SocketAddr::new(port.to, port.inside)));
+        for at in judge::places(subject, look, port) {
+            begin(Key::Published(n, at), attempt::connect(at));
+        }
+    }
+    let outcomes = attempt::wait(attempts);
+    let neighbours = look::within(subject.pid, look::neighbours)?.unwrap_or_default();
+    Ok(Heard { outcomes: keys.into_iter().zip(outcomes).collect(), neighbours })
+}
+
+/// Mends what is ours: whether there was something that is done now. [`Fix::Reload`] is the caller's: that is
+/// `false`, as is a hop without a fix.
+///
+/// One thing can hide another (a link that is down has no routes): look again afterwards.
+pub fn mend(subject: &Subject, hop: &Hop) -> Result<bool> {
+    let Some(fix) = &hop.fix else { return Ok(false) };
+    let doing = || format!("mend the network of {}", subject.name);
+    let at = format!("{}: {}", hop.place, hop.about);
+    let outside = || Socket::open(NETLINK_ROUTE).doing(doing(), &at);
+    let inside = || look::within(subject.pid, || Socket::open(NETLINK_ROUTE))?.doing(doing(), &at);
+    let side = |is_inside: bool| if is_inside { inside() } else { outside() };
+    let index = |socket: &mut Socket, name: &str| link::get(socket, name).map(|link| link.index).doing(doing(), name);
+    match fix {
+        Fix::Up { inside: is_inside, link } => {
+            let mut socket = side(*is_inside)?;
+            let index = index(&mut socket, link)?;
+            socket.request(link::set_up(index)).doing(doing(), &at)?;
+        }
+        Fix::Rename { from, to } => {
+            let mut socket = inside()?;
+            let index = index(&mut socket, from)?;
+            // One that is up can be renamed since Linux 6.2 only.
+            let down = Settings { up: Some(false), ..Settings::default() };
+            let named = Settings { name: Some(to), ..Settings::default() };
+            socket
+                .requests([link::set(index, &down), link::set(index, &named), link::set_up(index)])
+                .doing(doing(), &at)?;
+        }
+        Fix::Bring { link, to } => {
+            let mut socket = outside()?;
+            let index = index(&mut socket, link)?;
+            let there = Settings { netns: Some(Netns::Pid(subject.pid)), name: Some(to), ..Settings::default() };
+            socket.request(link::set(index, &there)).doing(doing(), &at)?;
+            let mut socket = inside()?;
+            let index = link::get(&mut socket, to).doing(doing(), to)?.index;
+            socket.request(link::set_up(index)).doing(doing(), &at)?;
+        }
+        Fix::Join { veth, bridge } => {
+            let mut socket = outside()?;
+            let master = Some(index(&mut socket, bridge)?);
+            let veth = index(&mut socket, veth)?;
+            let port = Settings { master, up: Some(true), ..Settings::default() };
+            socket.request(link::set(veth, &port)).doing(doing(), &at)?;
+        }
+        Fix::Address { inside: is_inside, link, address, prefix, instead_of } => {
+            let mut socket = side(*is_inside)?;
+            let index = index(&mut socket, link)?;
+            if let Some(prefix) = instead_of {
+                let old = addr::delete(&Address::new(index, *address, *prefix));
+                socket.request(old).doing(doing(), &at)?;
+            }
+            let mut new = Address::new(index, *address, *prefix);
+            new.flags = if address.is_ipv6() { addr::IFA_F_NODAD } else { 0 };
+            socket.request(addr::add(&new)).doing(doing(), &at)?;
+        }
+        Fix::Route { gateway, link } => {
+            let mut socket = inside()?;
+            let way = Route { link: Some(index(&mut socket, link)?), ..Route::by(*gateway) };
+            socket.request(route::add(&way)).doing(doing(), &at)?;
+        }
+        Fix::Way { bridge, network, prefix, source } => {
+            let mut socket = outside()?;
+            let link = Some(index(&mut socket, bridge)?);
+            let way = Route { link, source: *source, ..Route::to(*network, *prefix) };
+            socket.request(route::replace(&way)).doing(doing(), &at)?;
+        }
+        Fix::Mtu { inside: in_there, outside: out_here, mtu } => {
+            for (is_inside, links) in [(true, in_there), (false, out_here)] {
+                if links.is_empty() {
+                    continue;
+                }
+                let mut socket = side(is_inside)?;
+                for name in links {
+                    let index = index(&mut socket, name)?;
+                    let smaller = Settings { mtu: Some(*mtu), ..Settings::default() };
+                    socket.request(link::set(index, &smaller)).doing(doing(), name)?;
+                }
+            }
+        }
+        Fix::Sysctl { path, value } => {
+            let proc = procfs::open().doing("open /proc", "/proc")?;
+            let path = format!("sys/net/{path}");
+            let name = std::ffi::CString::new(path.as_str()).unwrap_or_default();
+            procfs::write(proc.as_fd(), &name, value)
+                .map_err(|error| Error::new(doing(), format_args!("/proc/{path}"), error))?;
+        }
+        Fix::Reload => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Whether nothing is bad.
+pub fn is_well(hops: &[Hop]) -> bool {
+    !hops.iter().any(|hop| hop.health == Health::Bad)
+}
+
+/// The way as a picture: its places from top to bottom, what was looked at in each, and below what is bad why that
+/// is, and what mends it. Ends with a newline.
+pub fn picture(hops: &[Hop], colour: bool) -> String {
+    let mut text = String::new();
+    let paint = |health: Health| match health {
+        _ if !colour => ("", ""),
+        Health::Good => ("\x1b[32m", "\x1b[0m"),
+        Health::Bad => ("\x1b[1;31m", "\x1b[0m"),
+        Health::Note => ("\x1b[33m", "\x1b[0m"),
+    };
+    let mut rest = hops;
+    while let Some(first) = rest.first() {
+        let count = rest.iter().take_while(|hop| hop.place == first.place).count();
+        let (here, behind) = rest.split_at(count);
+        // The way from the container ends outside; those of the ports begin there.
+        let is_port = |hop: &Hop| hop.place.starts_with("port ");
+        let goes_on = behind.first().is_some_and(|next| is_port(next) == is_port(first)) && !is_port(first);
+        let bar = if goes_on { '│' } else { ' ' };
+        let worst = [Health::Bad, Health::Note].into_iter().find(|worst| here.iter().any(|hop| hop.health == *worst));
+        let (on, off) = paint(worst.unwrap_or(Health::Good));
+        let _ = writeln!(text, "{on}●{off} {}", plain(&first.place));
+        for hop in here {
+            let (on, off) = paint(hop.health);
+            let sign = match hop.health {
+                Health::Good => '✓',
+                Health::Bad => '✗',
+                Health::Note => '·',
+            };
+            let about = plain(&hop.about);
+            let gap = (THIRD - SECOND).saturating_sub(about.chars().count() + 1);
+            let _ = write!(text, "{bar}  {on}{sign}{off} {about}{:gap$} ", "");
+            fill(&mut text, &plain(&hop.found), bar, THIRD.max(SECOND + about.chars().count() + 1));
+            for (label, words) in [("why:  ", &hop.cause), ("mend: ", &hop.mend)] {
+                if !words.is_empty() {
+                    let _ = write!(text, "{bar}{:gap$}{label}", "", gap = THIRD - 1);
+                    fill(&mut text, &plain(words), bar, THIRD + label.len());
+                }
+            }
+        }
+        rest = behind;
+    }
+    let faults = hops.iter().filter(|hop| hop.health == Health::Bad).count();
+    let ours = hops.iter().filter(|hop| hop.health == Health::Bad && hop.fix.is_some()).count();
+    let s = if faults == 1 { "" } else { "s" };
+    let _ = match (faults, ours) {
+        (0, _) => writeln!(text, "all well"),
+        (_, 0) => writeln!(text, "{faults} fault{s}"),
+        (1, _) => writeln!(text, "1 fault, which --fix mends"),
+        _ => writeln!(text, "{faults} faults, of which --fix mends {ours}"),
+    };
     text
 }
 
-/// The same as JSON.
+/// Words in as many lines as they need, the first of which is begun.
+fn fill(text: &mut String, words: &str, bar: char, indent: usize) {
+    let mut column = indent;
+    let mut first = true;
+    for word in words.split(' ') {
+        let length = word.chars().count();
+        if !first && column + 1 + length > WIDTH {
+            let _ = write!(text, "\n{bar}{:gap$}", "", gap = indent - 1);
+            column = indent;
+        } else if !first {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+        first = false;
+    }
+    text.push('\n');
+}
+
+/// Without what could move a terminal's cursor: names of programs and comments of rules are anybody's.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// The same for programs.
 pub fn json(hops: &[Hop]) -> Value {
     let one = |hop: &Hop| {
-        let health = match hop.health {
-            Health::Good => "good",
-            Health::Bad => "bad",
-            Health::Note => "note",
-        };
         Value::map([
             ("Place", hop.place.as_str().into()),
             ("About", hop.about.as_str().into()),
-            ("Health", health.into()),
+            ("Health", hop.health.word().into()),
             ("Found", hop.found.as_str().into()),
             ("Cause", hop.cause.as_str().into()),
             ("Mend", hop.mend.as_str().into()),
@@ -265,3 +555,6 @@ pub fn json(hops: &[Hop]) -> Value {
     };
     Value::List(hops.iter().map(one).collect())
 }
+
+#[cfg(test)]
+mod tests;
