@@ -1253,6 +1253,23 @@ pub fn socket_error(socket: BorrowedFd) -> io::Result<i32> {
     Ok(error)
 }
 
+/// An option of a socket, into `value`, which may hold what is asked; returns how long it is. `getsockopt(2)`.
+pub fn get_option(socket: BorrowedFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+    let mut length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+    // SAFETY: the kernel writes at most `length` bytes to `value`, and the true length to `length`; both outlive the call.
+    check(unsafe {
+        syscall5(
+            k::__NR_getsockopt as usize,
+            at(socket),
+            level as usize,
+            name as usize,
+            value.as_mut_ptr() as usize,
+            &raw mut length as usize,
+        )
+    })?;
+    Ok(length as usize)
+}
+
 /// Nothing more will be sent. `shutdown(2)` with `SHUT_WR`.
 pub fn shutdown(socket: BorrowedFd) -> io::Result<()> {
     // SAFETY: no pointers.

@@ -171,17 +171,12 @@ fn network(asked: &Run) -> Result<Network> {
             Some(("container", other)) if !other.is_empty() => {
                 return single(Network::Container(other.to_owned()), "container:…");
             }
-            _ if names::check(word).is_err() => {
-                return Err(Error::usage(format_args!(
-                    "bad --network {word:?}: it is bridge, none, host, container:NAME, or a network's name (ctr network ls)"
-                )));
-            }
-            _ if sys::euid() != 0 => {
-                return Err(Error::usage(format_args!(
-                    "--network {word} takes root: bridges belong to the host's network; without root it is none or host"
-                )));
-            }
-            _ => {}
+            _ => drop(spec::join(word)?),
+        }
+        if sys::euid() != 0 {
+            return Err(Error::usage(format_args!(
+                "--network {word} takes root: bridges belong to the host's network; without root it is none or host"
+            )));
         }
     }
     let (v4, v6) = match (v4, v6) {
@@ -194,18 +189,28 @@ fn network(asked: &Run) -> Result<Network> {
     };
     let mut joins: Vec<Join> = Vec::new();
     for word in if usual { vec![USUAL] } else { words } {
-        let word = if word == "default" { USUAL } else { word };
-        if joins.iter().any(|join| join.network == word) {
-            return Err(Error::usage(format_args!("--network {word} is there twice")));
+        let own = spec::join(word)?;
+        if joins.iter().any(|join| join.network == own.network) {
+            return Err(Error::usage(format_args!("--network {} is there twice", own.network)));
         }
         let first = joins.is_empty();
+        let twice = [
+            (own.v4.is_some() && v4.is_some(), "--ip"),
+            (own.v6.is_some() && v6.is_some(), "--ip6"),
+            (own.mac.is_some() && mac.is_some(), "--mac-address"),
+        ];
+        if let Some((_, option)) = twice.iter().find(|(both, _)| first && *both) {
+            return Err(Error::usage(format_args!(
+                "{option} and --network {word} say the same in two ways: one is enough"
+            )));
+        }
         joins.push(Join {
-            network: word.to_owned(),
-            aliases: aliases.clone(),
-            v4: v4.filter(|_| first),
-            v6: v6.filter(|_| first),
-            mac: mac.filter(|_| first),
+            aliases: own.aliases.iter().chain(&aliases).cloned().collect(),
+            v4: own.v4.or(v4.filter(|_| first)),
+            v6: own.v6.or(v6.filter(|_| first)),
+            mac: own.mac.or(mac.filter(|_| first)),
             usual: usual && wish.is_none(),
+            network: own.network,
         });
     }
     Ok(Network::Joined(joins))
@@ -313,6 +318,10 @@ fn sysctls(texts: &[String], spec: &Spec) -> Result<Vec<Sysctl>> {
         let one = sysctl::parse(text, has)?;
         all.retain(|earlier| earlier.path != one.path);
         all.push(one);
+    }
+    let usual = sysctl::usual();
+    if has(Space::Network) && !all.iter().any(|one| one.path == usual.path) {
+        all.push(usual);
     }
     Ok(all)
 }

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use linux_raw_sys::general as k;
+
 use crate::cli::Doctor;
 use crate::container::network as of;
 use crate::container::record::{Found, State};
 use crate::error::{Doing, Error, Result};
 use crate::network::diagnosis::{self, Fix, Health, Hop, Joined, Port, Subject};
-use crate::network::{self, Driver, Range};
+use crate::network::{self, Driver, Range, connect};
 use crate::{procfs, sys, tty};
 
 /// Looks at one container; exit code 1 if something is in the way.
@@ -23,7 +25,7 @@ pub fn diagnose(asked: &Doctor, word: &OsString) -> Result<u8> {
         Some(other) => return Err(Error::usage(format_args!("bad --format {other:?}: it is table or json"))),
     };
     let found = State::unswept()?.find(word)?;
-    let (_process, pid) = found.process()?;
+    let (process, pid) = found.process()?;
     let subject = subject(&found, pid)?;
     let mut hops = diagnosis::diagnose(&subject)?;
     if asked.fix {
@@ -34,10 +36,16 @@ pub fn diagnose(asked: &Doctor, word: &OsString) -> Result<u8> {
                 break;
             }
             for hop in ours {
-                if hop.fix == Some(Fix::Reload) {
-                    super::network::network(&["reload".into()])?;
-                } else {
-                    diagnosis::mend(&subject, hop)?;
+                match &hop.fix {
+                    Some(Fix::Reload) => drop(super::network::network(&["reload".into()])?),
+                    Some(Fix::Cable { inside }) => {
+                        let line = of::lines(&found.record).into_iter().find(|line| line.inside == *inside);
+                        let enter = || sys::enter_namespaces(process.as_fd(), k::CLONE_NEWNET);
+                        if let Some(line) = line {
+                            connect::new_cable(&line, pid, !subject.ports.is_empty(), &enter)?;
+                        }
+                    }
+                    _ => drop(diagnosis::mend(&subject, hop)?),
                 }
             }
             hops = diagnosis::diagnose(&subject)?;

@@ -112,6 +112,14 @@ fn create(asked: &Words, rest: &[String]) -> Result<u8> {
         text.parse()
             .map_err(|_| Error::usage(format_args!("bad --gateway {text:?}: it is an address, such as 10.5.0.1")))
     });
+    let mtu = mtu.transpose()?;
+    if let Some(mtu) =
+        mtu.filter(|mtu| *mtu < 1280 && (asked.ipv6 || asked.subnet.iter().any(|text| text.contains(':'))))
+    {
+        return Err(Error::usage(format_args!(
+            "bad --mtu {mtu}: IPv6 takes packets of 1280 bytes at least (RFC 8200)"
+        )));
+    }
     asked.label.iter().try_for_each(|label| spec::label(label))?;
     let wish = network::Asked {
         name: name.to_owned(),
@@ -121,7 +129,7 @@ fn create(asked: &Words, rest: &[String]) -> Result<u8> {
         gateways: gateways.collect::<Result<_>>()?,
         v6: asked.ipv6,
         internal: asked.internal,
-        mtu: mtu.transpose()?,
+        mtu,
         labels: asked.label.clone(),
     };
     let _lock = network::lock()?;
@@ -397,7 +405,7 @@ fn prune(asked: &Words, rest: &[String]) -> Result<u8> {
     for network in network::all() {
         // One that a container at rest asks for stays: it could not be started any more. The default one is made again.
         let wanted = |found: &Found| {
-            let named = found.record.words("--network").iter().any(|word| word.to_str() == Some(&network.name));
+            let named = asked_for(&found.record).iter().any(|word| spec::joined_name(word) == network.name);
             named && !network.is_usual()
         };
         if users(&network, &all).is_empty() && !all.iter().any(wanted) {
@@ -426,7 +434,7 @@ fn two(verb: &str, rest: &[String]) -> Result<(String, State, Found)> {
     Ok((name.clone(), state, found))
 }
 
-/// The networks that a container asks for, by its record.
+/// The networks that a container asks for, and what it wishes there: words of `--network`, from its record.
 fn asked_for(record: &Record) -> Vec<String> {
     let all = record.words("--network").iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
     if all.is_empty() { vec![network::USUAL.to_owned()] } else { all }
@@ -456,7 +464,7 @@ fn connect(asked: &Words, rest: &[String]) -> Result<u8> {
     let (name, state, found) = two("connect", rest)?;
     let network = if name == network::USUAL { network::usual()? } else { network::find(&name)? };
     let wanted = asked_for(&found.record);
-    if wanted.iter().any(|other| other == &network.name) {
+    if wanted.iter().any(|other| spec::joined_name(other) == network.name) {
         return Err(Error::usage(format_args!("{} is on the network {} already", found.name, network.name)));
     }
     if let Some(other) =
@@ -493,14 +501,9 @@ fn connect(asked: &Words, rest: &[String]) -> Result<u8> {
         mac: None,
         usual: false,
     };
-    let word = network.name.as_str();
+    let word = spec::join_word(&join);
+    let word = word.as_str();
     if !found.is_running() {
-        if join.v4.is_some() || join.v6.is_some() || !join.aliases.is_empty() {
-            return Err(Error::usage(format_args!(
-                "{} does not run: --ip, --ip6 and --alias are for one that does",
-                found.name
-            )));
-        }
         note(&state, &found, &|record| ask_for(record, &wanted, word))?;
         return Ok(0);
     }
@@ -537,14 +540,14 @@ fn disconnect(asked: &Words, rest: &[String]) -> Result<u8> {
     let name = network::find(&name).map_or(name, |network| network.name);
     let mut wanted = asked_for(&found.record);
     let line = of::lines(&found.record).into_iter().find(|line| line.network == name);
-    if !wanted.contains(&name) && line.is_none() {
+    if !wanted.iter().any(|other| spec::joined_name(other) == name) && line.is_none() {
         return if asked.force {
             Ok(0)
         } else {
             Err(Error::usage(format_args!("{} is not on the network {name}", found.name)))
         };
     }
-    wanted.retain(|other| *other != name);
+    wanted.retain(|other| spec::joined_name(other) != name);
     if let Some(line) = line.filter(|_| found.is_running()) {
         let own = |port: &crate::network::ports::Published| {
             line.v4.map(std::net::IpAddr::V4) == Some(port.to) || line.v6.map(std::net::IpAddr::V6) == Some(port.to)
@@ -663,7 +666,11 @@ pub fn shown_networks(record: &Record) -> String {
 /// `HostConfig.NetworkMode`.
 pub fn mode(record: &Record) -> String {
     let first = record.words("--network").into_iter().next().map(|word| word.to_string_lossy().into_owned());
-    first.unwrap_or_else(|| if sys::euid() == 0 { network::USUAL.to_owned() } else { "none".to_owned() })
+    match first {
+        Some(word) => spec::joined_name(&word).to_owned(),
+        None if sys::euid() == 0 => network::USUAL.to_owned(),
+        None => "none".to_owned(),
+    }
 }
 
 /// `HostConfig.PortBindings`, from what was asked for.

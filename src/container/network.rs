@@ -64,7 +64,7 @@ pub fn join(
     let mut own = connection.own_names(&facts.hostname);
     own.extend(known_hosts(spec, gateway)?);
     let root = if let Way::Shifted { map } = &facts.way { IdMap::root(map) } else { (0, 0) };
-    let file = hosts::begin(&facts.id, &own, root)?;
+    let file = hosts::begin(&facts.id, &own, &connection.members(name), root)?;
     connection.hosts = Some(file.clone());
     let messages = connection.inside().doing("prepare the container's links", "")?;
     facts.net = Net::Joined { messages, words: connection.lines(), hosts: Some(file) };

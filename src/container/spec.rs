@@ -542,6 +542,50 @@ pub fn dns_option(text: &str) -> Result<String> {
     Err(Error::usage(format_args!("bad --dns-option {text:?}: it is one word of resolv.conf(5), such as ndots:2")))
 }
 
+/// `--network NAME[:ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS,alias=NAME…]`: a network, and what is wished there. [`join_word`] writes it.
+pub fn join(text: &str) -> Result<Join> {
+    let (name, wishes) = text.split_once(':').unwrap_or((text, ""));
+    if crate::names::check(name).is_err() {
+        return Err(Error::usage(format_args!(
+            "bad --network {text:?}: it is bridge, none, host, container:NAME, or a network's name (ctr network ls)"
+        )));
+    }
+    let network = if name == "default" { crate::network::USUAL } else { name };
+    let mut join = Join { network: network.to_owned(), ..Join::default() };
+    for wish in wishes.split(',').filter(|_| text.contains(':')) {
+        let bad = |why: &str| Error::usage(format_args!("bad --network {text:?}: {why}"));
+        let done = match wish.split_once('=') {
+            Some(("ip", ip)) => ip.parse().map(|ip| join.v4 = Some(ip)).is_ok(),
+            Some(("ip6", ip)) => ip.parse().map(|ip| join.v6 = Some(ip)).is_ok(),
+            Some(("mac", address)) => mac(address).map(|mac| join.mac = Some(mac)).is_ok(),
+            Some(("alias", name)) => alias(name).map(|name| join.aliases.push(name)).is_ok(),
+            _ => return Err(bad("after the name come ip=, ip6=, mac= and alias=, with commas between")),
+        };
+        if !done {
+            return Err(bad(&format!("{wish} is no such address or name")));
+        }
+    }
+    Ok(join)
+}
+
+/// A network and what is wished there, as [`join`] reads it.
+pub fn join_word(join: &Join) -> String {
+    let v4 = join.v4.map(|ip| format!("ip={ip}"));
+    let v6 = join.v6.map(|ip| format!("ip6={ip}"));
+    let mac = join.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":")));
+    let aliases = join.aliases.iter().map(|alias| format!("alias={alias}"));
+    let wishes: Vec<String> = [v4, v6, mac].into_iter().flatten().chain(aliases).collect();
+    if wishes.is_empty() { join.network.clone() } else { format!("{}:{}", join.network, wishes.join(",")) }
+}
+
+/// The network that a word of `--network` is about.
+pub fn joined_name(word: &str) -> &str {
+    match word.split_once(':') {
+        Some(("container", _)) | None => word,
+        Some((name, _)) => name,
+    }
+}
+
 /// `--mac-address`: six bytes in hexadecimal; that of one interface, not of many.
 pub fn mac(text: &str) -> Result<[u8; 6]> {
     let words: Vec<&str> = text.split([':', '-']).collect();
@@ -674,6 +718,31 @@ pub fn label(text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_and_what_is_wished_there() {
+        for text in ["n", "n:ip=10.5.0.7", "n:ip=10.5.0.7,ip6=fd05::7,mac=02:11:22:33:44:55,alias=a,alias=b.c"] {
+            assert_eq!(join_word(&join(text).unwrap()), text);
+            assert_eq!(joined_name(text), "n");
+        }
+        assert_eq!(join("default").unwrap().network, "bridge");
+        assert_eq!(joined_name("container:x"), "container:x");
+        for bad in [
+            "",
+            ":",
+            "n:",
+            "n:ip=",
+            "n:ip=fd05::7",
+            "n:ip6=1.2.3.4",
+            "n:mac=1",
+            "n:alias=-",
+            "n:x=1",
+            "n:ip=1.2.3.4,",
+            "a/b",
+        ] {
+            assert!(join(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn volumes() {

@@ -22,6 +22,19 @@ pub struct Sysctl {
     pub path: CString,
     /// What is written, without a newline.
     pub value: CString,
+    /// Nobody asked for it: a kernel that has none (before 4.11) goes without.
+    pub usual: bool,
+}
+
+/// What a network namespace of a container's own has, unless something else is asked for: whoever runs in there may serve port 80, as
+/// with Docker. It guards nobody there; and root of another container who shares the network has no capability over it.
+pub fn usual() -> Sysctl {
+    Sysctl {
+        key: "net.ipv4.ip_unprivileged_port_start".to_owned(),
+        path: c"net/ipv4/ip_unprivileged_port_start".into(),
+        value: c"0".into(),
+        usual: true,
+    }
 }
 
 /// Which namespace a sysctl belongs to.
@@ -111,7 +124,7 @@ pub fn parse(text: &str, has: impl Fn(Space) -> bool) -> Result<Sysctl> {
         }));
     }
     let c = |text: String| CString::new(text).map_err(|_| bad("it has a NUL byte in it"));
-    Ok(Sysctl { key: key.to_owned(), path: c(path)?, value: c(value.to_owned())? })
+    Ok(Sysctl { key: key.to_owned(), path: c(path)?, value: c(value.to_owned())?, usual: false })
 }
 
 /// `/proc/sys`, in what must be a procfs's root. What is mounted on it later is not on the way from here. Async-signal-safe.
@@ -125,7 +138,10 @@ pub fn set(place: BorrowedFd, sysctl: &Sysctl) -> io::Result<()> {
         // The file is for the first root alone, the call for whoever is root over the namespace.
         return sys::setdomainname(sysctl.value.to_bytes());
     }
-    let file = open(place, &sysctl.path, k::O_WRONLY)?;
+    let file = match open(place, &sysctl.path, k::O_WRONLY) {
+        Err(e) if sysctl.usual && e.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+        file => file?,
+    };
     let value = sysctl.value.to_bytes();
     let done = match sys::write(file.as_fd(), value) {
         Ok(n) if n == value.len() => Ok(()),

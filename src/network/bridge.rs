@@ -84,7 +84,7 @@ pub fn make(network: &Network, socket: &mut Socket) -> Result<Master> {
     let mtu = network.mtu.or_else(|| uplink_mtu(socket));
     // A port forwards at once, and nobody is asked whether there is a loop: all ports are containers.
     let settings = Bridge { stp: Some(false), forward_delay: Some(0), ..Bridge::default() };
-    let named = Settings { name: Some(&network.link), address: Some(mac), mtu, ..Settings::default() };
+    let named = Settings { name: Some(&network.link), address: Some(mac), ..Settings::default() };
     match socket.request(link::add(Kind::Bridge(settings), &named)) {
         Err(e) if netlink::errno(&e) == Some(libc::EEXIST) => {}
         Err(e) if matches!(netlink::errno(&e), Some(libc::EOPNOTSUPP)) => {
@@ -119,9 +119,11 @@ pub fn make(network: &Network, socket: &mut Socket) -> Result<Master> {
         address.flags = if range.subnet.is_v6() { addr::IFA_F_NODAD } else { 0 };
         messages.push(addr::add(&address));
     }
-    messages.push(link::set(found.index, &Settings { up: Some(true), ..Settings::default() }));
+    // Set when it is there, and not as it is made: only then does the kernel not take it back with the last port (net/bridge/br_if.c,
+    // br_mtu_auto_adjust; since 4.17).
+    messages.push(link::set(found.index, &Settings { up: Some(true), mtu, ..Settings::default() }));
     socket.requests(messages).doing(doing(), &network.link)?;
-    Ok(Master { index: found.index, mtu: found.mtu })
+    Ok(Master { index: found.index, mtu: mtu.unwrap_or(found.mtu) })
 }
 
 /// The bridge's hardware address: with one of its own it does not change with its ports.
@@ -137,6 +139,20 @@ fn own_mac(network: &Network) -> link::Mac {
 pub fn mac_of(address: std::net::Ipv4Addr) -> link::Mac {
     let [a, b, c, d] = address.octets();
     [2, 0x63, a, b, c, d]
+}
+
+/// The addresses that this host has on a network's link.
+pub fn addresses(network: &Network) -> Result<Vec<std::net::IpAddr>> {
+    let doing = || format!("look for addresses of this host on the network {}", network.name);
+    let mut socket = Socket::open(netlink::NETLINK_ROUTE).doing(doing(), &network.link)?;
+    let index = match link::get(&mut socket, &network.link) {
+        Ok(link) => link.index,
+        // Who joins it is told.
+        Err(e) if netlink::errno(&e) == Some(libc::ENODEV) => return Ok(Vec::new()),
+        Err(e) => return Err(e).doing(doing(), &network.link),
+    };
+    let had = addr::list_of(&mut socket, index).doing(doing(), &network.link)?;
+    Ok(had.into_iter().map(|had| had.address).collect())
 }
 
 /// The largest packet of the link that the default route leads to, where that is another than Ethernet's.

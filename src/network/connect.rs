@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use linux_raw_sys::general as k;
 use netlink::link::{self, Kind, Mac, MacvlanMode, Netns, Port, Settings};
 use netlink::{NETLINK_ROUTE, Socket, addr, route, wire};
 
@@ -93,6 +94,12 @@ impl Joined {
     /// The range that an address of its is of.
     pub fn range(&self, v6: bool) -> Option<Range> {
         if v6 { self.network.v6 } else { Some(self.network.v4) }
+    }
+
+    /// What the others there know of the container `id`, called `name`.
+    fn member(&self, id: &str, name: &str) -> Member {
+        let names = std::iter::once(name.to_owned()).chain(self.aliases.iter().cloned()).collect();
+        Member { id: id.to_owned(), addresses: self.addresses().collect(), names }
     }
 
     /// Its number among the container's.
@@ -228,9 +235,11 @@ fn lease(id: &str, n: u32, join: &Join, owner: Owner) -> Result<Joined> {
         master: Master::default(),
         network,
     };
+    let strangers =
+        if joined.network.driver == Driver::Macvlan { bridge::addresses(&joined.network)? } else { Vec::new() };
     // What is leased so far is given back if the rest cannot be had.
     let taken = |joined: &mut Joined| -> Result<()> {
-        let v4 = take(id, joined.network.v4, join.v4.map(IpAddr::V4), None, &joined.network, owner)?;
+        let v4 = take(id, joined.network.v4, join.v4.map(IpAddr::V4), None, &joined.network, &strangers, owner)?;
         joined.v4 = if let IpAddr::V4(address) = v4 { Some(address) } else { None };
         if join.v6.is_some() && joined.network.v6.is_none() {
             return Err(Error::usage(format_args!(
@@ -241,7 +250,7 @@ fn lease(id: &str, n: u32, join: &Join, owner: Owner) -> Result<Joined> {
         if let Some(range) = joined.network.v6 {
             // The same place in the subnet, where it is free: two addresses that one can tell belong together.
             let place = joined.network.v4.subnet.place(v4);
-            let v6 = take(id, range, join.v6.map(IpAddr::V6), place, &joined.network, owner)?;
+            let v6 = take(id, range, join.v6.map(IpAddr::V6), place, &joined.network, &strangers, owner)?;
             joined.v6 = if let IpAddr::V6(address) = v6 { Some(address) } else { None };
         }
         Ok(())
@@ -254,13 +263,14 @@ fn lease(id: &str, n: u32, join: &Join, owner: Owner) -> Result<Joined> {
     Ok(joined)
 }
 
-/// Leases an address of a range: this one, or the one at that place, or the first that is free.
+/// Leases an address of a range: this one, or the one at that place, or the first that is free. What `strangers` have is not.
 fn take(
     id: &str,
     range: Range,
     wanted: Option<IpAddr>,
     place: Option<u128>,
     network: &Network,
+    strangers: &[IpAddr],
     owner: Owner,
 ) -> Result<IpAddr> {
     let doing = || format!("lease an address of the network {}", network.name);
@@ -280,6 +290,9 @@ fn take(
         if address == range.gateway || !range.subnet.has_room_for(address) {
             return refuse(format!("it is the gateway or an end of {}", range.subnet));
         }
+        if strangers.contains(&address) {
+            return refuse(format!("this host itself has it, on {}", network.link));
+        }
         if taken(address)? {
             return Ok(address);
         }
@@ -288,7 +301,9 @@ fn take(
             name => refuse(format!("the container {} has it", name.unwrap_or_default())),
         };
     }
-    let fits = |address: &IpAddr| *address != range.gateway && range.subnet.has_room_for(*address);
+    let fits = |address: &IpAddr| {
+        *address != range.gateway && range.subnet.has_room_for(*address) && !strangers.contains(address)
+    };
     if let Some(address) = place.and_then(|place| range.subnet.nth(place)).filter(fits) {
         if taken(address)? {
             return Ok(address);
@@ -511,15 +526,15 @@ impl Connection {
             .collect()
     }
 
+    /// What it is called where, when it is called `name`.
+    pub fn members(&self, name: &str) -> Vec<(&str, Member)> {
+        self.joined.iter().map(|joined| (joined.network.name.as_str(), joined.member(&self.id, name))).collect()
+    }
+
     /// Tells the others its names.
     pub fn announce(&mut self, name: &str) -> Result<()> {
         self.named = true;
-        for joined in &self.joined {
-            let names = std::iter::once(name.to_owned()).chain(joined.aliases.iter().cloned()).collect();
-            let member = Member { id: self.id.clone(), addresses: joined.addresses().collect(), names };
-            hosts::join(&joined.network.name, &member)?;
-        }
-        Ok(())
+        self.members(name).iter().try_for_each(|(network, member)| hosts::join(network, member))
     }
 
     /// Publishes, and has user space serve what the kernel does not. `until`: the pidfd of the container's process.
@@ -753,24 +768,8 @@ pub fn join_running(
         joined.master = bridge::ensure(&joined.network, socket)?.0;
         firewall::ensure()?;
         cable(socket, joined, pid, false)?;
-        let names = std::iter::once(asked.name.to_owned()).chain(joined.aliases.iter().cloned()).collect();
-        let member = Member { id: asked.id.to_owned(), addresses: joined.addresses().collect(), names };
-        hosts::join(&joined.network.name, &member)?;
-        let doing = "configure the container's link";
-        enter().doing("enter the container's network", "setns")?;
-        let mut inside = Socket::open(NETLINK_ROUTE).doing(doing, "NETLINK_ROUTE")?;
-        inside.requests(configure(joined, FIRST + n)).doing(doing, &joined.inside)?;
-        let routes = route::list(&mut inside).doing(doing, "RTM_GETROUTE")?;
-        // A container that had no way out gets one.
-        for range in joined.network.ranges().filter(|_| !joined.network.internal) {
-            let v6 = range.subnet.is_v6();
-            let has =
-                routes.iter().any(|route| route.v6 == v6 && route.to.is_none() && route.kind == route::RTN_UNICAST);
-            if !has {
-                inside.request(route::add(&route::Route::by(range.gateway))).doing(doing, range.gateway)?;
-            }
-        }
-        Ok(())
+        hosts::join(&joined.network.name, &joined.member(asked.id, asked.name))?;
+        settle(joined, enter)
     };
     if let Err(e) = done(&mut socket, &mut joined) {
         // By the socket from before: it speaks to this host's network wherever we are by now.
@@ -780,6 +779,51 @@ pub fn join_running(
         return Err(e);
     }
     Ok(joined)
+}
+
+/// What there is of a cable inside, which we enter for it: its link with its addresses, and a way out for a container that has none.
+fn settle(joined: &Joined, enter: &dyn Fn() -> io::Result<()>) -> Result<()> {
+    let doing = "configure the container's link";
+    enter().doing("enter the container's network", "setns")?;
+    let mut inside = Socket::open(NETLINK_ROUTE).doing(doing, "NETLINK_ROUTE")?;
+    inside.requests(configure(joined, FIRST + joined.number())).doing(doing, &joined.inside)?;
+    let routes = route::list(&mut inside).doing(doing, "RTM_GETROUTE")?;
+    for range in joined.network.ranges().filter(|_| !joined.network.internal) {
+        let v6 = range.subnet.is_v6();
+        let has = routes.iter().any(|route| route.v6 == v6 && route.to.is_none() && route.kind == route::RTN_UNICAST);
+        if !has {
+            inside.request(route::add(&route::Route::by(range.gateway))).doing(doing, range.gateway)?;
+        }
+    }
+    Ok(())
+}
+
+/// A container that runs gets a new cable to a network of its, for one that somebody has taken away or elsewhere. The rest of it, its
+/// leases and names, is there still. Afterwards we are where we were.
+pub fn new_cable(line: &Line, pid: u32, publishes: bool, enter: &dyn Fn() -> io::Result<()>) -> Result<()> {
+    let doing = "make a new cable";
+    let home = sys::openat(sys::CWD, c"/proc/self/ns/net", k::O_RDONLY, 0).doing(doing, "/proc/self/ns/net")?;
+    let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
+    let network = super::find(&line.network)?;
+    let bytes: Vec<u8> = line.mac.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    let joined = Joined {
+        master: bridge::ensure(&network, &mut socket)?.0,
+        inside: line.inside.clone(),
+        veth: line.veth.clone(),
+        v4: line.v4,
+        v6: line.v6,
+        mac: Mac::try_from(bytes).unwrap_or([2, 0x63, 0, 0, 0, 2]),
+        aliases: line.aliases.clone(),
+        network,
+    };
+    match socket.request(link::delete(&joined.veth)) {
+        Err(e) if netlink::errno(&e) != Some(libc::ENODEV) => return Err(e).doing(doing, &joined.veth),
+        _ => {}
+    }
+    cable(&mut socket, &joined, pid, publishes)?;
+    let done = settle(&joined, enter);
+    sys::enter_namespaces(home.as_fd(), k::CLONE_NEWNET).doing("leave the container's network", "setns")?;
+    done
 }
 
 /// Takes a container that runs from a network. What it has of it is in its record.

@@ -180,10 +180,13 @@ pub fn rename(id: &str, old: &str, new: &str) {
 }
 
 /// Writes a container's file as it begins. `owner` is who root inside is outside.
-pub fn begin(id: &str, own: &[(IpAddr, String)], owner: (u32, u32)) -> Result<PathBuf> {
+pub fn begin(id: &str, own: &[(IpAddr, String)], places: &[(&str, Member)], owner: (u32, u32)) -> Result<PathBuf> {
     let mut text = LOOPBACK.to_owned();
     for (address, name) in own {
         let _ = writeln!(text, "{address}\t{name}");
+    }
+    for (network, member) in places {
+        text = replaced(&text, network, &lines_of(member));
     }
     let doing = "write the container's /etc/hosts";
     let mut refused = None;
@@ -221,14 +224,13 @@ pub fn begin(id: &str, own: &[(IpAddr, String)], owner: (u32, u32)) -> Result<Pa
 /// Writes to everybody on a network who is there. The caller has its lock. Who cannot be told now is told with the next change.
 fn tell(network: &str, dir: BorrowedFd, known: Option<&Member>) {
     let all = members_in(dir, known);
-    // Who comes to nobody has nobody to be told of, and a new file.
+    // Who comes to nobody has nobody to be told of, and a new file, which tells of itself.
     if known.is_some() && all.len() == 1 {
         return;
     }
-    let lines: Vec<String> = all.iter().map(lines_of).collect();
-    for (n, member) in all.iter().enumerate() {
-        let others = lines.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, line)| line.as_str());
-        let _ = replace(&file(&member.id), network, &others.collect::<String>());
+    let lines: String = all.iter().map(lines_of).collect();
+    for member in &all {
+        let _ = replace(&file(&member.id), network, &lines);
     }
 }
 

@@ -24,6 +24,7 @@ pub mod firewall;
 pub mod forward;
 pub mod hosts;
 pub mod leases;
+pub mod legacy;
 pub mod ports;
 pub mod subnet;
 

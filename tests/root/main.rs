@@ -33,3 +33,4 @@ mod sysctl;
 mod terminal;
 mod tracer;
 mod userns;
+mod wire;

@@ -283,7 +283,6 @@ impl<'a> Judge<'a> {
                 let fix = Fix::Rename { from: other.name.clone(), to: about.to_owned() };
                 Hop::bad("container", about, found, cause, mend).fix(fix)
             } else {
-                let (network, name) = (&joined.network, &self.subject.name);
                 let found = "it is not there".to_owned();
                 let cause = match near {
                     _ if joined.macvlan => "somebody has removed it".to_owned(),
@@ -292,8 +291,9 @@ impl<'a> Judge<'a> {
                     }
                     None => format!("neither end of the cable is: somebody has removed {} or {about}", joined.veth),
                 };
-                let mend = format!("ctr network disconnect {network} {name} && ctr network connect {network} {name}");
-                Hop::bad("container", about, found, cause, mend)
+                let hop =
+                    Hop::bad("container", about, found, cause, format!("ctr doctor {} --fix", self.subject.name));
+                if joined.macvlan { hop } else { hop.fix(Fix::Cable { inside: about.to_owned() }) }
             }
         };
         self.say(hop);
@@ -369,12 +369,18 @@ impl<'a> Judge<'a> {
             } else if let Some(way) = ways.next() {
                 let by = way.gateway.map_or("no gateway".to_owned(), |gateway| gateway.to_string());
                 let found = format!("by {by} on {}", inside.name_of(way.link));
-                Hop::note(
-                    "container",
-                    about,
-                    found,
-                    format!("ctr had made it by {gateway}: somebody wants it otherwise"),
-                )
+                let lost = |one: &&neigh::Neighbour| {
+                    Some(one.address) == way.gateway && one.state & (neigh::NUD_FAILED | neigh::NUD_INCOMPLETE) != 0
+                };
+                if self.heard.neighbours.iter().any(|one| lost(&one)) {
+                    let link = joined.inside.clone();
+                    let mend = format!("{}ip route replace default via {gateway} dev {link}", self.enter);
+                    let cause = format!("somebody has changed it from {gateway}, and nobody answers at {by}");
+                    Hop::bad("container", about, found, cause, mend).fix(Fix::Route { gateway, link })
+                } else {
+                    let cause = format!("ctr had made it by {gateway}: somebody wants it otherwise");
+                    Hop::note("container", about, found, cause)
+                }
             } else if self.address_is_missing(joined, v6) {
                 Hop::note("container", about, "no default route", "it comes back after the link and its address")
             } else {
@@ -441,9 +447,9 @@ impl<'a> Judge<'a> {
             if far.is_some() {
                 let found = format!("the host has no link {about}");
                 let cause = format!("the other end of {} has gone to another network namespace", joined.inside);
-                let (network, name) = (&joined.network, &self.subject.name);
-                let mend = format!("ctr network disconnect {network} {name} && ctr network connect {network} {name}");
-                self.say(Hop::bad("veth", about, found, cause, mend));
+                let mend = format!("ctr doctor {} --fix", self.subject.name);
+                let fix = Fix::Cable { inside: joined.inside.clone() };
+                self.say(Hop::bad("veth", about, found, cause, mend).fix(fix));
             }
             // Otherwise it was said already.
             return;
@@ -720,10 +726,33 @@ impl<'a> Judge<'a> {
             }
         }
         if !self.look.legacy.is_empty() {
-            let found = format!("iptables-legacy is in use: {}", self.look.legacy.join(", "));
-            let cause = "its rules cannot be read this way, and they may drop packets: look at iptables-legacy -S and \
-                         ip6tables-legacy -S";
-            self.say(Hop::note("host", "other rules", found, cause));
+            let mut any = false;
+            for (n, joined) in
+                subject.joined.iter().enumerate().filter(|(_, joined)| !joined.internal && !joined.macvlan)
+            {
+                for (tool, why) in self.look.dropping.get(n).into_iter().flatten() {
+                    any = true;
+                    let v6 = tool.starts_with("ip6");
+                    let found = format!("{tool} -S FORWARD: {why}");
+                    if self.reached_outside(joined, v6) {
+                        let cause = "the container reaches others all the same: a rule of it lets some through";
+                        self.say(Hop::note("host", "other rules", found, cause));
+                        continue;
+                    }
+                    let cause =
+                        "a firewall beside ctr knows nothing of its networks; an accept of ctr's is no accept there";
+                    let link = &joined.link;
+                    let mend =
+                        format!("{tool} -I FORWARD -i {link} -j ACCEPT && {tool} -I FORWARD -o {link} -j ACCEPT");
+                    self.say(Hop::bad("host", "other rules", found, cause, mend));
+                }
+            }
+            if !any {
+                let found = format!("iptables-legacy is in use: {}", self.look.legacy.join(", "));
+                let cause = "nothing in it drops everything that passes; what single rules of it drop is shown by \
+                             iptables-legacy-save and ip6tables-legacy-save";
+                self.say(Hop::note("host", "other rules", found, cause));
+            }
         }
     }
 
@@ -790,11 +819,25 @@ impl<'a> Judge<'a> {
                     rules.chains.iter().find(chain).is_none_or(|chain| rules.rules_of(chain).next().is_none())
                 };
                 let empty: Vec<&str> = CHAINS.into_iter().filter(empty).collect();
-                if empty.is_empty() {
-                    self.table_is_whole = true;
-                    return self.say(Hop::good("host", &about, "there"));
+                let known = |joined: &&Joined| {
+                    let key = nft::ifname(&joined.link);
+                    let set = |set: &&nft::Set| own(set.family, &set.table) && set.name == "bridges";
+                    rules
+                        .sets
+                        .iter()
+                        .find(set)
+                        .is_some_and(|set| set.elements.iter().any(|element| element.key == key))
+                };
+                let unknown =
+                    self.subject.joined.iter().filter(|joined| !joined.macvlan).find(|joined| !known(joined));
+                match unknown {
+                    _ if !empty.is_empty() => format!("nothing is left in {}", empty.join(", ")),
+                    Some(joined) => format!("its set bridges lacks {}", joined.link),
+                    None => {
+                        self.table_is_whole = true;
+                        return self.say(Hop::good("host", &about, "there"));
+                    }
                 }
-                format!("nothing is left in {}", empty.join(", "))
             }
         };
         self.say(Hop::bad("host", &about, found, cause, "ctr network reload").fix(Fix::Reload));

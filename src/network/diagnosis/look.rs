@@ -15,8 +15,9 @@ use netlink::nft::{self, Ruleset};
 use netlink::route::{self, Packet, Route};
 use netlink::{NETLINK_NETFILTER, NETLINK_ROUTE, Socket, conntrack};
 
-use super::Subject;
+use super::{Joined, Subject};
 use crate::error::{Doing, Result};
+use crate::network::legacy;
 use crate::{procfs, sys};
 
 /// Somewhere outside: nobody is asked there, only the routing tables are asked about it.
@@ -99,6 +100,8 @@ pub struct Look {
     pub forwards: [Option<bool>; 2],
     /// Tables of iptables' own kind.
     pub legacy: Vec<String>,
+    /// For each network: who of iptables' own kind drops what passes to and from it, and why.
+    pub dropping: Vec<Vec<(&'static str, String)>>,
     /// Connections that are tracked, and how many may be.
     pub tracked: Option<(u64, u64)>,
     /// The way outside, of IPv4 and IPv6.
@@ -175,13 +178,21 @@ pub fn look(subject: &Subject) -> Result<Look> {
         let tool = if file.starts_with("ip6") { "ip6" } else { "ip" };
         String::from_utf8_lossy(&text).lines().map(|line| format!("{tool} {line}")).collect::<Vec<_>>()
     });
+    let legacy: Vec<String> = legacy.collect();
+    let drops = |joined: &Joined| {
+        let tools = [("iptables-legacy", "ip filter", false), ("ip6tables-legacy", "ip6 filter", true)];
+        let there = tools.into_iter().filter(|(_, table, _)| legacy.iter().any(|other| other == table));
+        there.filter_map(|(tool, _, v6)| Some((tool, legacy::drops(v6, &joined.link).ok()??))).collect()
+    };
+    let dropping = subject.joined.iter().map(drops).collect();
     let mut lacking = Vec::new();
     if subject.joined.iter().any(|joined| !joined.macvlan && host.link(&joined.link).is_none()) {
         lacking.extend(unknown_kinds(&mut socket));
     }
     let programs = programs(proc, &suspects(subject, &host));
     Ok(Look {
-        legacy: legacy.collect(),
+        legacy,
+        dropping,
         tracked: tracked(proc),
         inside,
         host,

@@ -225,7 +225,12 @@ pub enum Fix {
         /// It is there with this prefix, and goes.
         instead_of: Option<u8>,
     },
-    /// The container gets a default route.
+    /// The container gets a new cable to one of its networks. The caller's to do.
+    Cable {
+        /// The link inside.
+        inside: String,
+    },
+    /// The container gets a default route, whatever it has.
     Route {
         /// By way of this host.
         gateway: IpAddr,
@@ -424,7 +429,7 @@ pub fn mend(subject: &Subject, hop: &Hop) -> Result<bool> {
         Fix::Route { gateway, link } => {
             let mut socket = inside()?;
             let way = Route { link: Some(index(&mut socket, link)?), ..Route::by(*gateway) };
-            socket.request(route::add(&way)).doing(doing(), &at)?;
+            socket.request(route::replace(&way)).doing(doing(), &at)?;
         }
         Fix::Way { bridge, network, prefix, source } => {
             let mut socket = outside()?;
@@ -452,7 +457,7 @@ pub fn mend(subject: &Subject, hop: &Hop) -> Result<bool> {
             procfs::write(proc.as_fd(), &name, value)
                 .map_err(|error| Error::new(doing(), format_args!("/proc/{path}"), error))?;
         }
-        Fix::Reload => return Ok(false),
+        Fix::Reload | Fix::Cable { .. } => return Ok(false),
     }
     Ok(true)
 }
