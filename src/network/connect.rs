@@ -77,6 +77,8 @@ pub struct Joined {
     pub aliases: Vec<String>,
     /// What it is joined to.
     master: Master,
+    /// The number of the cable's end outside, once it is there.
+    near: Option<u32>,
 }
 
 /// The number of the first link inside: above those that a new namespace may have by itself (`tunl0`, `sit0`).
@@ -233,6 +235,7 @@ fn lease(id: &str, n: u32, join: &Join, owner: Owner) -> Result<Joined> {
         mac: [0; 6],
         aliases: join.aliases.clone(),
         master: Master::default(),
+        near: None,
         network,
     };
     let strangers =
@@ -513,7 +516,10 @@ impl Connection {
     pub fn attach(&mut self, pid: u32) -> Result<()> {
         let Some(socket) = &mut self.route else { return Ok(()) };
         self.attached = true;
-        self.joined.iter().try_for_each(|joined| cable(socket, joined, pid, !self.ports.is_empty()))
+        for joined in &mut self.joined {
+            joined.near = cable(socket, joined, pid, !self.ports.is_empty())?;
+        }
+        Ok(())
     }
 
     /// The lines of `/etc/hosts` that are about the container itself.
@@ -585,11 +591,10 @@ impl Drop for Connection {
         if self.attached {
             let socket = self.route.take().map_or_else(|| Socket::open(NETLINK_ROUTE), Ok);
             if let Ok(mut socket) = socket {
-                self.joined.iter().for_each(|joined| cut_cable(&mut socket, joined));
+                let cut: Vec<String> =
+                    self.joined.iter().filter_map(|joined| cut_cable(&mut socket, joined)).collect();
+                take_away(&cut);
             }
-        }
-        if self.attached {
-            take_away(&self.joined);
         }
         if self.named {
             self.joined.iter().for_each(|joined| hosts::leave(&joined.network.name, &self.id, false));
@@ -604,18 +609,25 @@ impl Drop for Connection {
     }
 }
 
-/// Switches a cable off: what is at its other end answers nobody any more. The kernel takes it away with the namespace.
-fn cut_cable(socket: &mut Socket, joined: &Joined) {
-    if joined.network.driver == Driver::Bridge {
-        let down = Settings { up: Some(false), name: Some(&joined.veth), ..Settings::default() };
-        let _ = socket.request(link::set(0, &down));
-    }
+/// Switches a cable off: what is at its other end answers nobody any more. Returns the name that it has from now on: the container's
+/// next life may begin before it is gone, and makes one that is called as this one was.
+fn cut_cable(socket: &mut Socket, joined: &Joined) -> Option<String> {
+    let near = joined.near?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    // In parts of a second of 16 microseconds: it is gone long before there is the same name again.
+    let name = format!("vx{near:08x}.{:04x}", now >> 14);
+    let down = Settings { up: Some(false), ..Settings::default() };
+    let named = Settings { name: Some(&name), ..Settings::default() };
+    socket.requests([link::set(near, &down), link::set(near, &named)]).ok().map(|()| name)
 }
 
 /// Takes cables away by a process that nobody waits for: that takes the kernel 30 milliseconds. Left alone, one goes with its
 /// namespace; but that can stay for minutes, as long as a connection that a killed program had open says goodbye to somebody who
 /// does not answer.
-fn take_away(joined: &[Joined]) {
+fn take_away(cables: &[String]) {
+    if cables.is_empty() {
+        return;
+    }
     match sys::fork() {
         Ok(Some((first, _))) => return drop(sys::wait_pidfd(first.as_fd())),
         Err(_) => return,
@@ -629,8 +641,8 @@ fn take_away(joined: &[Joined]) {
     let _ = sys::setsid();
     let _ = sys::close_range(0, u32::MAX);
     if let Ok(mut socket) = Socket::open(NETLINK_ROUTE) {
-        for joined in joined.iter().filter(|joined| joined.network.driver == Driver::Bridge) {
-            let _ = socket.request(link::delete(&joined.veth));
+        for cable in cables {
+            let _ = socket.request(link::delete(cable));
         }
     }
     sys::exit(0);
@@ -650,8 +662,8 @@ fn configure(joined: &Joined, index: u32) -> Vec<netlink::Message> {
     messages
 }
 
-/// Makes one cable: its far end is born in the namespace of this process.
-fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Result<()> {
+/// Makes one cable: its far end is born in the namespace of this process. Returns the number of the near one, where there is one.
+fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Result<Option<u32>> {
     let network = &joined.network;
     let doing = || format!("join the container to the network {}", network.name);
     let master = joined.master.index;
@@ -671,14 +683,14 @@ fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Res
     };
     if network.driver == Driver::Macvlan {
         let kind = Kind::Macvlan { lower: master, mode: MacvlanMode::Bridge };
-        return socket.request(link::add(kind, &far)).doing(doing(), &network.link);
+        return socket.request(link::add(kind, &far)).doing(doing(), &network.link).map(|()| None);
     }
     // The far end gets a number of its own only where the near one does: one that is nobody's, far above what the kernel gives out.
     let own = joined.veth.get(2..10).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(1);
     for n in 0..10_u32 {
-        let number = own.wrapping_add(joined.number() << 16).wrapping_add(n);
+        let number = own.wrapping_add(joined.number() << 16).wrapping_add(n) & 0x3fff_ffff | 0x0100_0000;
         let near = Settings {
-            index: Some(number & 0x3fff_ffff | 0x0100_0000),
+            index: Some(number),
             name: Some(&joined.veth),
             up: Some(true),
             mtu,
@@ -697,11 +709,10 @@ fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Res
             Ok(()) => {
                 if publishes {
                     // Where bridged packets pass the table too (br_netfilter), one to its own published port goes back where it came from.
-                    let near = link::get(socket, &joined.veth).doing(doing(), &joined.veth)?;
                     let hairpin = Port { hairpin: Some(true), ..Port::default() };
-                    socket.request(link::set_port(near.index, &hairpin)).doing(doing(), &joined.veth)?;
+                    socket.request(link::set_port(number, &hairpin)).doing(doing(), &joined.veth)?;
                 }
-                return Ok(());
+                return Ok(Some(number));
             }
         }
     }
@@ -814,6 +825,7 @@ pub fn new_cable(line: &Line, pid: u32, publishes: bool, enter: &dyn Fn() -> io:
         v6: line.v6,
         mac: Mac::try_from(bytes).unwrap_or([2, 0x63, 0, 0, 0, 2]),
         aliases: line.aliases.clone(),
+        near: None,
         network,
     };
     match socket.request(link::delete(&joined.veth)) {

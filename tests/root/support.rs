@@ -347,20 +347,29 @@ fn links() -> BTreeSet<String> {
     let dying = || {
         let shown = Command::new("ip").args(["-o", "link"]).output().unwrap();
         let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-        text.lines().any(|line| line.contains(": ve") && !line.split('>').next().unwrap_or_default().contains("UP"))
+        text.lines().any(|line| {
+            line.contains(": vx")
+                || line.contains(": ve") && !line.split('>').next().unwrap_or_default().contains("UP")
+        })
     };
     let end = std::time::Instant::now() + LIMIT;
-    while all().iter().any(|name| name.starts_with("ve")) && dying() && std::time::Instant::now() < end {
+    while all().iter().any(|name| name.starts_with('v')) && dying() && std::time::Instant::now() < end {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     all().into_iter().filter(|name| !name.starts_with("ctr0")).collect()
 }
 
 /// Whether a cgroup is that of a container of ours: others may be at work on this machine, and containers of a ctr in other
-/// namespaces have theirs in the same place.
+/// namespaces have theirs in the same place. Those that were strangers when we began stay so: a long journal is long to look through.
 fn ours(path: &str, journal: &str) -> bool {
+    static STRANGERS: OnceLock<BTreeSet<String>> = OnceLock::new();
     let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    path.split('/').find(is_id).is_some_and(|id| journal.contains(id))
+    let strangers = STRANGERS.get_or_init(|| {
+        let all = tree(Path::new("/sys/fs/cgroup")).into_iter();
+        let ids = all.filter_map(|path| path.split('/').find(is_id).map(str::to_owned));
+        ids.filter(|id| !journal.contains(id)).collect()
+    });
+    path.split('/').find(is_id).is_some_and(|id| !strangers.contains(id) && journal.contains(id))
 }
 
 /// Every directory below a path.

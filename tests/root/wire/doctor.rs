@@ -312,7 +312,7 @@ fn faults_of_others() {
                 &[&["default route", "no route"]],
                 "ip route add default via 192.0.2.2",
             ),
-            theirs(
+            mends(
                 "smaller packets on the uplink",
                 "ip link set up0 mtu 1300",
                 &[&["mtu"]],
