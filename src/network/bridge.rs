@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use netlink::link::{self, Bridge, Kind, Settings};
@@ -119,6 +119,13 @@ pub fn make(network: &Network, socket: &mut Socket) -> Result<Master> {
         address.flags = if range.subnet.is_v6() { addr::IFA_F_NODAD } else { 0 };
         messages.push(addr::add(&address));
     }
+    // Without it this host asks nobody on the bridge for what it passes on; the one that the kernel makes is of no use for the second in
+    // which it asks whether somebody else has it (net/ipv6/ndisc.c, ndisc_send_ns).
+    let near = link_local(mac);
+    if network.v6.is_some() && !had.iter().any(|had| had.address == near) {
+        let own = addr::Address { flags: addr::IFA_F_NODAD, ..addr::Address::new(found.index, near, 64) };
+        messages.push(addr::add(&own));
+    }
     // Set when it is there, and not as it is made: only then does the kernel not take it back with the last port (net/bridge/br_if.c,
     // br_mtu_auto_adjust; since 4.17).
     messages.push(link::set(found.index, &Settings { up: Some(true), mtu, ..Settings::default() }));
@@ -153,6 +160,13 @@ pub fn addresses(network: &Network) -> Result<Vec<std::net::IpAddr>> {
     };
     let had = addr::list_of(&mut socket, index).doing(doing(), &network.link)?;
     Ok(had.into_iter().map(|had| had.address).collect())
+}
+
+/// The address that the kernel would make of a hardware address (RFC 4291, appendix A).
+fn link_local(mac: link::Mac) -> IpAddr {
+    let [a, b, c, d, e, f] = mac.map(u16::from);
+    let pair = |high: u16, low: u16| high << 8 | low;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f)).into()
 }
 
 /// The largest packet of the link that the default route leads to, where that is another than Ethernet's.

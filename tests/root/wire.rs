@@ -179,11 +179,12 @@ impl Site {
         sh(&format!(
             "ip link set lo up
             ip link add up0 mtu {mtu} type veth peer name lan0 mtu {mtu} netns {}
+            sysctl -qw net.ipv6.conf.up0.accept_dad=0
             ip addr add {US}/24 dev up0; ip addr add {US6}/64 dev up0 nodad; ip link set up0 up",
             site.lan().pid()
         ));
         site.lan().sh(&format!(
-            "ip addr add {THEM}/24 dev lan0; ip addr add {THEM6}/64 dev lan0 nodad; ip link set lan0 up"
+            "sysctl -qw net.ipv6.conf.lan0.accept_dad=0; ip addr add {THEM}/24 dev lan0; ip addr add {THEM6}/64 dev lan0 nodad; ip link set lan0 up"
         ));
         sh(&format!("ip route add default via {THEM}; ip -6 route add default via {THEM6}"));
         site
