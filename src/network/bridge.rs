@@ -164,9 +164,10 @@ pub fn addresses(network: &Network) -> Result<Vec<std::net::IpAddr>> {
 
 /// The address that the kernel would make of a hardware address (RFC 4291, appendix A).
 fn link_local(mac: link::Mac) -> IpAddr {
-    let [a, b, c, d, e, f] = mac.map(u16::from);
-    let pair = |high: u16, low: u16| high << 8 | low;
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f)).into()
+    let [first, second, third, rest @ ..] = mac;
+    let [fourth, fifth, sixth] = rest;
+    let own = [[first ^ 2, second], [third, 0xff], [0xfe, fourth], [fifth, sixth]].map(u16::from_be_bytes);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, own[0], own[1], own[2], own[3]).into()
 }
 
 /// The largest packet of the link that the default route leads to, where that is another than Ethernet's.

@@ -625,6 +625,7 @@ fn cut_cable(socket: &mut Socket, joined: &Joined) -> Option<String> {
 /// namespace; but that can stay for minutes, as long as a connection that a killed program had open says goodbye to somebody who
 /// does not answer.
 fn take_away(cables: &[String]) {
+    let Ok(messages) = wire::join(cables.iter().map(|cable| link::delete(cable))) else { return };
     if cables.is_empty() {
         return;
     }
@@ -640,11 +641,7 @@ fn take_away(cables: &[String]) {
     }
     let _ = sys::setsid();
     let _ = sys::close_range(0, u32::MAX);
-    if let Ok(mut socket) = Socket::open(NETLINK_ROUTE) {
-        for cable in cables {
-            let _ = socket.request(link::delete(cable));
-        }
-    }
+    let _ = netlink::transact_all(&messages);
     sys::exit(0);
 }
 
