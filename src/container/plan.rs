@@ -25,7 +25,7 @@ use rootfs::{InRoot, Op as Tree, Slot};
 
 use super::device::Node;
 use super::security::Boundary;
-use super::spec::{Root, Spec, Tmpfs, Volume};
+use super::spec::{Limit, Root, Spec, Tmpfs, Volume};
 use super::step::{Op, Program, Stdio, Step, step};
 use crate::caps;
 use crate::idmap::IdMap;
@@ -1039,7 +1039,10 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         ops.extend(facts.host_mounts.iter().map(|mount| tree(Tree::Remount(c(&mount.path), flags))));
         inner.push(step("read-only", "nothing can be written but volumes and tmpfs", ops));
     }
-    let limits: Vec<Op> = spec.limits.iter().map(|limit| Op::Limit(*limit)).collect();
+    // Few descriptors are for the user's program: what is still to be opened here needs one. Lowering takes no power, so it can wait.
+    let few =
+        |limit: &&Limit| limit.resource == libc::RLIMIT_NOFILE && limit.hard < 1024 && facts.way.shift().is_some();
+    let limits: Vec<Op> = spec.limits.iter().filter(|limit| !few(limit)).map(|limit| Op::Limit(*limit)).collect();
     if !limits.is_empty() {
         inner.push(step("limits", "resource limits", limits));
     }
@@ -1068,6 +1071,9 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("userns", "root inside is nobody outside from here on", ops));
         inner.extend(mount_unified(spec, facts));
         inner.extend(sysctls(spec));
+        if let Some(limit) = spec.limits.iter().find(few) {
+            inner.push(step("descriptors", "as few as were asked for", vec![Op::Limit(*limit)]));
+        }
     }
     inner.extend(facts.boundary.label());
     inner.push(step("bounding", "no program in here can ever have more", vec![Op::Bounding(facts.capabilities)]));
