@@ -858,7 +858,7 @@ fn doctor_finds_why_traffic_does_not_move() {
         ctr_must("rm -f deaf");
     };
     dead("-p 8081:80 --dns 192.0.2.2", &["sleep", "600"], "ctr logs deaf");
-    dead("-p 8081:80 --dns 192.0.2.2", &["httpd", "-f", "-p", "127.0.0.1:80"], "listens on 127.0.0.1 alone");
+    dead("-p 8081:80 --dns 192.0.2.2", &["httpd", "-f", "-p", "127.0.0.1:80"], "the container's own loopback");
     // Somebody who came later, and has the port at an address of this host.
     finish(&mut plain(["run", "-d", "--name", "late", "-p", "8082:80", busybox(), "httpd", "-f", "-p", "80"]))
         .code(0);
