@@ -1040,8 +1040,7 @@ fn settle(spec: &Spec, facts: &Facts, inner: &mut Vec<Step>) {
         inner.push(step("read-only", "nothing can be written but volumes and tmpfs", ops));
     }
     // Few descriptors are for the user's program: what is still to be opened here needs one. Lowering takes no power, so it can wait.
-    let few =
-        |limit: &&Limit| limit.resource == k::RLIMIT_NOFILE && limit.hard < 1024 && facts.way.shift().is_some();
+    let few = |limit: &&Limit| limit.resource == k::RLIMIT_NOFILE && limit.hard < 1024 && facts.way.shift().is_some();
     let limits: Vec<Op> = spec.limits.iter().filter(|limit| !few(limit)).map(|limit| Op::Limit(*limit)).collect();
     if !limits.is_empty() {
         inner.push(step("limits", "resource limits", limits));
