@@ -24,3 +24,10 @@ clean 'bare: --rw leaves nothing else behind'
 go ctr doctor
 if [ "$status" -lt 125 ]; then ok 'bare: doctor runs'; else not_ok 'bare: doctor runs' "status $status"; fi
 says 'bare: doctor names overlay' "$out" overlay
+
+# Nor are there bridges. Nobody asked for one: that is said, and it starts. Who asks by name is told what is missing.
+expect 'bare: without a network it starts' 0 '*' ctr run --rm --rw /rootfs cat /proc/net/dev
+says 'bare: and says so' "$err" 'no network' 'modprobe'
+expect 'bare: a network by name fails' 125 '' ctr run --rm --rw --network bridge /rootfs true
+says 'bare: with what to do' "$err" 'bridge' 'modprobe (bridge|veth)' '--network none'
+clean 'bare: no network leaves nothing behind'

@@ -25,6 +25,8 @@ cloud hybrid overlay tmpfs host,rootfs,doctor,lifecycle,audit,limits
 cloud v2     disk    tmpfs reboot
 cloud v2     io      tmpfs io,userns
 cloud none   -       tmpfs bare,doctor
+cloud v2     net     tmpfs network
+cloud none   nonft   tmpfs network
 '
 more='
 cloud none   overlay ramfs host,rootfs,lifecycle
@@ -87,6 +89,8 @@ guest() { # guest NAME KERNEL MOUNTS MODULES FSTYPE SCRIPTS: its output to $work
     local status=0 t=$work/t-$1 modules=$4 times=1 disk=() begun=$SECONDS
     case $modules in
         -) modules= ;;
+        net) modules="overlay bridge veth nf_tables nft_chain_nat nft_nat nft_masq nft_fib_inet nft_ct" ;;
+        nonft) modules="overlay bridge veth" ;;
         disk|io)
             [ "$4" = io ] || times=3
             modules="overlay virtio_pci virtio_blk ext4" disk=(--disk "$work/$1.disk")
