@@ -66,7 +66,7 @@ pub struct Run {
     /// this directory becomes /; no ROOT is given then
     #[argh(option, arg_name = "DIR")]
     pub rootfs: Option<String>,
-    /// bridge (root's default), none, host, container:NAME, a network's NAME[:ip=…,ip6=…,mac=…,alias=…]
+    /// bridge (root's default), none, host, container:NAME, or NAME[:ip=…,ip6=…,alias=…] of a network
     #[argh(option, arg_name = "NET")]
     pub network: Vec<String>,
     /// publish a port: -p 8080:80, -p 127.0.0.1:8080:80/udp, -p 8000-8010:80-90, -p 80 (any free one)
