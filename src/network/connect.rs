@@ -674,9 +674,15 @@ fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Res
         netns: Some(Netns::Pid(pid)),
         ..Settings::default()
     };
-    let modules = |e: &io::Error| {
-        let lacks = netlink::errno(e) == Some(libc::EOPNOTSUPP);
-        lacks.then_some("modprobe veth (a kernel that was updated wants a reboot first), or --network none or host")
+    let advice = |e: &io::Error| match netlink::errno(e) {
+        Some(libc::EOPNOTSUPP) => {
+            Some("modprobe veth (a kernel that was updated wants a reboot first), or --network none or host")
+        }
+        // https://github.com/docker/for-linux/issues/1443
+        Some(libc::ENOMEM) => Some(
+            "kernels 5.15 to 6.7 say so by a fault of their own, also with free memory: a newer one, or a reboot",
+        ),
+        _ => None,
     };
     if network.driver == Driver::Macvlan {
         let kind = Kind::Macvlan { lower: master, mode: MacvlanMode::Bridge };
@@ -700,7 +706,7 @@ fn cable(socket: &mut Socket, joined: &Joined, pid: u32, publishes: bool) -> Res
                 let _ = socket.request(link::delete(&joined.veth));
             }
             Err(e) => {
-                let advice = modules(&e);
+                let advice = advice(&e);
                 return Err(Error::new(doing(), &joined.veth, e).hint(advice));
             }
             Ok(()) => {

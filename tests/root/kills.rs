@@ -9,9 +9,16 @@ use std::process::{Command, Stdio};
 use crate::support::{Host, Scratch, busybox, busybox_root, ctr, ctr_fault_path, ctr_path, within};
 use crate::tracer::{Hit, Shot, Traced, settings, terminal, trace};
 
-/// Limits and a boundary of which none may be missing once the program runs.
-pub const HELD: [&str; 5] =
-    ["--userns=required", "-m64m", "--cpus=1", "--pids-limit=100", "--device=/dev/null:/dev/mine:r"];
+/// Limits and a boundary of which none may be missing once the program runs; and ports, of both ways to be served.
+pub const HELD: [&str; 7] = [
+    "--userns=required",
+    "-m64m",
+    "--cpus=1",
+    "--pids-limit=100",
+    "--device=/dev/null:/dev/mine:r",
+    "--publish=18083:83",
+    "--publish=127.0.0.1:18084:84/udp",
+];
 
 /// A profile of the test's own.
 pub const PROFILE: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW",
