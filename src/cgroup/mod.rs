@@ -181,7 +181,9 @@ fn doors_at(place: &str) -> io::Result<Vec<OwnedFd>> {
 }
 
 fn exists(path: &CStr) -> bool {
-    sys::openat(sys::CWD, path, k::O_PATH, 0).is_ok()
+    let found = sys::openat(sys::CWD, path, k::O_PATH, 0).map_err(|e| e.raw_os_error());
+    // What cannot be told now (no descriptor is free, say) is there as far as anybody knows.
+    !matches!(found, Err(Some(libc::ENOENT | libc::ENOTDIR)))
 }
 
 /// Which versions there are: `v2`, `v1`, `v1+v2` or `none`.

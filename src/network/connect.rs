@@ -748,6 +748,7 @@ fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
         return Ok(pidfd);
     }
 
+    let _ = sys::set_name(c"ctr-ports");
     let _ = sys::setsid();
     let _ = sys::block_signals(sys::signal_bit(libc::SIGPIPE));
     let mut kept: Vec<i32> = listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]).collect();

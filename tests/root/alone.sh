@@ -5,5 +5,7 @@
 mkdir -p /var/lib/ctr || exit
 exec unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private sh -c '
     mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=700 tmpfs /var/lib/ctr && mount --make-rshared / || exit
+    # As on any host.
+    ip link set lo up || exit
     # Not exec: this shell is PID 1 in there, and reaps what the tests leave to it.
     "$@"; exit $?' sh "$@"

@@ -139,6 +139,10 @@ fn lie(all: &[Seen]) -> Result<(), String> {
     }
     for process in others() {
         let pid: i32 = process.split(' ').next().unwrap().parse().unwrap();
+        // Who serves the ports of a container that runs is neither its supervisor nor in it.
+        if process.ends_with(" ctr-ports") && !worlds.is_empty() {
+            continue;
+        }
         if !supervisors.contains(&pid) && !worlds.contains(&namespace(pid)) && lives(pid) {
             return Err(format!("process {process} belongs to none of {all:?}"));
         }

@@ -413,7 +413,7 @@ fn others_now() -> BTreeSet<String> {
         // Who is dead, and waits for a parent to look, holds nothing.
         let dead = fs::read_to_string(format!("/proc/{pid}/stat"))
             .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")));
-        if !dead && (elsewhere || name == "ctr" || name == "ctr-fault") {
+        if !dead && (elsewhere || matches!(&*name, "ctr" | "ctr-fault" | "ctr-ports")) {
             found.insert(format!("{pid} {name}"));
         }
     }
