@@ -22,7 +22,7 @@
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libc::{
     EAGAIN, EBUSY, EINTR, EINVAL, EMSGSIZE, ENOBUFS, MSG_DONTWAIT, NETLINK_ROUTE, NLM_F_ACK, NLM_F_DUMP,
@@ -56,6 +56,12 @@ pub struct Socket {
     cut: bool,
     /// The kernel looks closely at what is asked for in a dump.
     strict: bool,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Socket {

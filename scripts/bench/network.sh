@@ -114,7 +114,7 @@ for try in 1 2 3 4 5 6 7 8 9 10; do connect 8080 >/dev/null 2>&1 && break; sleep
 : >"$tmp/h"; : >"$tmp/c"
 for ((n = 0; n < 9; n++)); do
 	connect 8080 >>"$tmp/h"
-	"$ctr" run -d --name many -p 10000-10998:80 "$busy" httpd -f -p 80 >/dev/null
+	"$ctr" run -d --name many -p 10000-10998:1000-1998 "$busy" httpd -f -p 1998 >/dev/null
 	for try in 1 2 3 4 5 6 7 8 9 10; do connect 10998 >/dev/null 2>&1 && break; sleep 0.2; done
 	connect 10998 >>"$tmp/c"
 	"$ctr" rm -f many >/dev/null

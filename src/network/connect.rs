@@ -12,7 +12,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use linux_raw_sys::general as k;
@@ -579,12 +579,14 @@ impl Drop for Connection {
         }
         self.listening.clear();
         if self.opened && !self.ports.is_empty() && !self.forwarded {
-            let socket = self.firewall.take().map_or_else(firewall::open, |socket| Ok(Some(socket)));
-            if let Ok(Some(mut socket)) = socket {
-                if firewall::withdraw(&mut socket, &self.ports).is_err() {
-                    let _ = firewall::withdraw(&mut socket, &self.ports);
+            if self.firewall.is_none() {
+                self.firewall = firewall::open().ok().flatten();
+            }
+            if let Some(socket) = &mut self.firewall {
+                if firewall::withdraw(socket, &self.ports).is_err() {
+                    let _ = firewall::withdraw(socket, &self.ports);
                 }
-                firewall::cut(&mut socket, &self.ports);
+                firewall::cut(socket, &self.ports);
             }
         }
         self.ports.iter().for_each(leases::release_port);
@@ -593,7 +595,7 @@ impl Drop for Connection {
             if let Ok(mut socket) = socket {
                 let cut: Vec<String> =
                     self.joined.iter().filter_map(|joined| cut_cable(&mut socket, joined)).collect();
-                take_away(&cut);
+                take_away(&cut, self.firewall.as_ref());
             }
         }
         if self.named {
@@ -624,7 +626,10 @@ fn cut_cable(socket: &mut Socket, joined: &Joined) -> Option<String> {
 /// Takes cables away by a process that nobody waits for: that takes the kernel 30 milliseconds. Left alone, one goes with its
 /// namespace; but that can stay for minutes, as long as a connection that a killed program had open says goodbye to somebody who
 /// does not answer.
-fn take_away(cables: &[String]) {
+///
+/// It also keeps nf_tables' socket open until it ends: whoever closes the last one waits, for 20 milliseconds and more, until the kernel has
+/// got rid of what was withdrawn (net/netfilter/nf_tables_api.c, nf_tables_rcv_nl_event).
+fn take_away(cables: &[String], firewall: Option<&Socket>) {
     let Ok(messages) = wire::join(cables.iter().map(|cable| link::delete(cable))) else { return };
     if cables.is_empty() {
         return;
@@ -640,7 +645,7 @@ fn take_away(cables: &[String]) {
         sys::exit(0);
     }
     let _ = sys::setsid();
-    let _ = sys::close_range(0, u32::MAX);
+    close_but(firewall.map(|socket| socket.as_fd().as_raw_fd()));
     let _ = netlink::transact_all(&messages);
     sys::exit(0);
 }
@@ -743,7 +748,6 @@ fn free_port(port: &Published) -> io::Result<u16> {
 
 /// Forks who serves these ports until the process ends. Returns his pidfd.
 fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
     if let Some((pidfd, _)) = sys::fork().doing("fork the ports' forwarder", "clone3")? {
         return Ok(pidfd);
     }
@@ -751,7 +755,16 @@ fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
     let _ = sys::set_name(c"ctr-ports");
     let _ = sys::setsid();
     let _ = sys::block_signals(sys::signal_bit(libc::SIGPIPE));
-    let mut kept: Vec<i32> = listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]).collect();
+    close_but(listening.iter().map(|one| one.socket.as_raw_fd()).chain([until.as_raw_fd()]));
+    // No filesystem is kept from being unmounted by us.
+    let _ = std::env::set_current_dir("/");
+    forward::serve(listening, until);
+    sys::exit(0)
+}
+
+/// Closes all descriptors but these.
+fn close_but(kept: impl IntoIterator<Item = i32>) {
+    let mut kept: Vec<i32> = kept.into_iter().collect();
     kept.sort_unstable();
     let mut first = 0;
     for fd in kept {
@@ -761,10 +774,6 @@ fn serve(listening: Vec<Listening>, until: BorrowedFd) -> Result<OwnedFd> {
         first = fd + 1;
     }
     let _ = sys::close_range(first, u32::MAX);
-    // No filesystem is kept from being unmounted by us.
-    let _ = std::env::set_current_dir("/");
-    forward::serve(listening, until);
-    sys::exit(0)
 }
 
 /// Joins a container that runs to one more network. `enter` has this process go to the container's network namespace, for the rest of
