@@ -108,17 +108,23 @@ for _ in range(400):
     s.close()
 print(sorted(took)[len(took) // 2] / 1000)
 P
+cat >"$services/tmp/accept.py" <<'P'
+import socket, sys
+s = socket.create_server(("", int(sys.argv[1])), backlog=1000)
+while True:
+    s.accept()[0].close()
+P
 connect() { in_lan python3 /tmp/connect.py 192.0.2.1 "$1"; }
-"$ctr" run -d --name one -p 8080:80 "$busy" httpd -f -p 80 >/dev/null
+"$ctr" run -d --name one -p 8080:80 "$services" python3 /tmp/accept.py 80 >/dev/null
 for try in 1 2 3 4 5 6 7 8 9 10; do connect 8080 >/dev/null 2>&1 && break; sleep 0.2; done
 : >"$tmp/h"; : >"$tmp/c"
 for ((n = 0; n < 9; n++)); do
 	connect 8080 >>"$tmp/h"
-	"$ctr" run -d --name many -p 10000-10998:1000-1998 "$busy" httpd -f -p 1998 >/dev/null
+	"$ctr" run -d --name many -p 10000-10998:1000-1998 "$services" python3 /tmp/accept.py 1998 >/dev/null
 	for try in 1 2 3 4 5 6 7 8 9 10; do connect 10998 >/dev/null 2>&1 && break; sleep 0.2; done
 	connect 10998 >>"$tmp/c"
 	"$ctr" rm -f many >/dev/null
 done
 awk -v h="$(sort -g "$tmp/h" | sed -n 5p)" -v c="$(sort -g "$tmp/c" | sed -n 5p)" \
 	'BEGIN { printf "A connection to the only published port takes %.1f µs (median), to one of a thousand %.1f: **%.3f** times.\n", h, c, c / h }'
-rm -f "$services/tmp/connect.py"
+rm -f "$services/tmp/connect.py" "$services/tmp/accept.py"
