@@ -49,6 +49,14 @@ else
     says 'network: doctor names what is missing' "$out" 'nf_tables'
     expect 'network: inspect tells' 0 true ctr inspect -f '{{.NetworkSettings.ForwardedInUserSpace}}' web
 fi
+# A full table of connections: the next one is dropped without a word.
+if [ "$nft" ]; then
+    most=$(cat /proc/sys/net/netfilter/nf_conntrack_max)
+    echo 1 >/proc/sys/net/netfilter/nf_conntrack_max
+    go ctr doctor web
+    says 'network: doctor names a full table of connections' "$out" 'the table is full|of 1 connections'
+    echo "$most" >/proc/sys/net/netfilter/nf_conntrack_max
+fi
 expect 'network: gone' 0 '*' ctr rm -f web
 expect 'network: all of them' 0 '*' ctr network prune -f
 for try in 1 2 3 4 5 6 7 8 9 10; do

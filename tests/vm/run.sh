@@ -27,6 +27,7 @@ cloud v2     io      tmpfs io,userns
 cloud none   -       tmpfs bare,doctor
 cloud v2     net     tmpfs network
 cloud none   nonft   tmpfs network
+cloud none   noveth  tmpfs noveth
 '
 more='
 cloud none   overlay ramfs host,rootfs,lifecycle
@@ -91,6 +92,7 @@ guest() { # guest NAME KERNEL MOUNTS MODULES FSTYPE SCRIPTS: its output to $work
         -) modules= ;;
         net) modules="overlay bridge veth nf_tables nft_chain_nat nft_nat nft_masq nft_fib_inet nft_ct" ;;
         nonft) modules="overlay bridge veth" ;;
+        noveth) modules="overlay bridge nf_tables nft_chain_nat nft_nat nft_masq nft_fib_inet nft_ct" ;;
         disk|io)
             [ "$4" = io ] || times=3
             modules="overlay virtio_pci virtio_blk ext4" disk=(--disk "$work/$1.disk")
