@@ -814,6 +814,11 @@ fn doctor_finds_why_traffic_does_not_move() {
         ),
         ("ip addr add OWN/32 dev up0", "also an address of the host's", "ip addr del OWN/32 dev up0"),
         ("ip route add OWN/32 dev up0", "way back", "ip route del OWN/32 dev up0"),
+        (
+            "sysctl -qw net.ipv4.conf.ctr0.rp_filter=1; ip route add OWN/32 dev up0",
+            "rp_filter",
+            "ip route del OWN/32 dev up0; sysctl -qw net.ipv4.conf.ctr0.rp_filter=0",
+        ),
         ("ip addr del 192.0.2.7/24 dev up0", "192.0.2.7", "ip addr add 192.0.2.7/24 dev up0"),
         ("ip route del default", "uplink", "ip route add default via 192.0.2.2"),
     ] {
