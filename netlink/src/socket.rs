@@ -1,8 +1,8 @@
 //! Questions to the kernel and its answers.
 //!
 //! Every question gets a number of its own, and answers are recognised by it, so that what is left over from a question
-//! that went wrong is passed over. An answer ends with an acknowledgement (`NLMSG_ERROR`, where 0 means yes) or, for a
-//! dump, which comes in many messages, with `NLMSG_DONE`. The kernel does its work inside our `send`: when that returns,
+//! that went wrong is passed over. A change is answered by an acknowledgement (`NLMSG_ERROR`, where 0 means yes), a question by one
+//! message or a refusal, and a dump by many messages, with `NLMSG_DONE` behind them. The kernel does its work inside our `send`: when that returns,
 //! the verdict is already queued, and waiting for it cannot hang.
 //!
 //! Several messages can go in one send ([`Socket::requests`]): the kernel takes them one after the other, reports every
@@ -37,6 +37,9 @@ use crate::wire::{self, Message};
 /// functions): then the buffer grows.
 const BUFFER: usize = 32 * 1024;
 
+/// What a single answer gets first: a link with its statistics is 1.5 KiB. Whoever never dumps never needs more.
+const SMALL: usize = 4096;
+
 /// How often a dump is asked for before we give up: each is a whole walk, and a host on which ten in a row are disturbed
 /// is better told about than waited for.
 const ATTEMPTS: u32 = 10;
@@ -54,7 +57,9 @@ pub struct Socket {
     buffer: Vec<u8>,
     /// The last datagram was longer than the buffer, which has grown since: the question is to be asked again.
     cut: bool,
-    /// The kernel looks closely at what is asked for in a dump.
+    /// The kernel says more about a refusal than its number.
+    talks: bool,
+    /// It looks closely at what is asked for in a dump.
     strict: bool,
 }
 
@@ -68,16 +73,28 @@ impl Socket {
     /// A socket for `NETLINK_ROUTE` or `NETLINK_NETFILTER`. `EPROTONOSUPPORT`: the kernel has no such family.
     pub fn open(protocol: c_int) -> io::Result<Socket> {
         let fd = sys::socket(protocol)?;
-        // These make the kernel say more. Where one is missing we know less about a refusal, but every question and every
-        // answer stays what it is.
-        let _ = sys::set_extended_ack(fd.as_fd());
-        let _ = sys::set_capped_ack(fd.as_fd());
-        Ok(Socket { fd, protocol, sequence: 0, buffer: vec![0; BUFFER], cut: false, strict: false })
+        Ok(Socket { fd, protocol, sequence: 0, buffer: vec![0; SMALL], cut: false, talks: false, strict: false })
+    }
+
+    /// Has the kernel say more about refusals, for `bytes` that are going to be sent. Where it cannot, we know less, but every
+    /// question and every answer stays what it is. Not every socket lives to see a change, and a question that is only refused for
+    /// want of what it asks for needs no words.
+    fn have_it_talk(&mut self, bytes: usize) {
+        if !std::mem::replace(&mut self.talks, true) {
+            let _ = sys::set_extended_ack(self.fd.as_fd());
+        }
+        // A refusal carries back what was refused, with the words behind it: that is to fit.
+        if bytes > SMALL / 2 && self.buffer.len() < BUFFER {
+            let _ = sys::set_capped_ack(self.fd.as_fd());
+            self.buffer.resize(BUFFER, 0);
+        }
     }
 
     /// Have something done. Returns when it is done, or with the kernel's reason why not.
     pub fn request(&mut self, message: Message) -> io::Result<()> {
-        self.exchange(&mut message.finish()?, NLM_F_ACK).map(drop)
+        let mut question = message.finish()?;
+        self.have_it_talk(question.len());
+        self.exchange(&mut question, NLM_F_ACK, End::Verdict).map(drop)
     }
 
     /// Have several things done, in this order, with one send. The error is the first refusal, and [`refusal`] tells which
@@ -96,6 +113,7 @@ impl Socket {
     /// on number `last`, the only one that asks for one in any case.
     pub(crate) fn deliver(&mut self, bytes: &[u8], starts: &[usize], first: u32, last: u32) -> io::Result<()> {
         self.sequence = first.wrapping_add(starts.len() as u32);
+        self.have_it_talk(bytes.len());
         match sys::send(self.fd.as_fd(), bytes) {
             // Longer than the send buffer (net.core.wmem_default). Half of the number is kept for bookkeeping.
             Err(error) if error.raw_os_error() == Some(EMSGSIZE) => {
@@ -148,19 +166,27 @@ impl Socket {
         }
     }
 
+    /// Have several things done, in this order, with one send, and do not ask how it went: they are done, or cannot be, when this
+    /// returns. For what is on its way out, where a refusal means that it is gone already. The verdict stays unread, so this is a
+    /// socket's last word.
+    pub fn tell(self, messages: impl IntoIterator<Item = Message>) -> io::Result<()> {
+        let (bytes, starts) = wire::numbered(messages, self.next_sequence())?;
+        if starts.is_empty() { Ok(()) } else { sys::send(self.fd.as_fd(), &bytes) }
+    }
+
     /// The number that the next message gets.
     pub(crate) fn next_sequence(&self) -> u32 {
         self.sequence.wrapping_add(1)
     }
 
-    /// Ask for one thing. The answer is read with [`wire::messages`]. It may be asked twice, so that it must not be a
+    /// Ask for one thing, which is one message. The answer is read with [`wire::messages`]. It may be asked twice, so that it must not be a
     /// request that changes something.
     pub fn get(&mut self, message: Message) -> io::Result<Vec<u8>> {
         let mut question = message.finish()?;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match self.exchange(&mut question, NLM_F_ACK) {
+            match self.exchange(&mut question, 0, End::Answer) {
                 Ok(answer) => return Ok(answer.bytes),
                 Err(_) if self.cut && attempts < ATTEMPTS => self.read_on()?,
                 Err(error) => return Err(error),
@@ -173,12 +199,13 @@ impl Socket {
         // Only dumps change by it, and not every socket lives to see one.
         if !std::mem::replace(&mut self.strict, true) {
             let _ = sys::set_strict_check(self.fd.as_fd());
+            self.have_it_talk(BUFFER);
         }
         let mut question = message.finish()?;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match self.exchange(&mut question, NLM_F_DUMP) {
+            match self.exchange(&mut question, NLM_F_DUMP, End::Verdict) {
                 Ok(answer) if !answer.interrupted => return Ok(answer.bytes),
                 Ok(_) if attempts < ATTEMPTS => {}
                 Ok(_) => {
@@ -193,14 +220,14 @@ impl Socket {
         }
     }
 
-    fn exchange(&mut self, question: &mut [u8], flags: c_int) -> io::Result<Answer> {
+    fn exchange(&mut self, question: &mut [u8], flags: c_int, end: End) -> io::Result<Answer> {
         self.sequence = self.sequence.wrapping_add(1);
         self.cut = false;
         let (protocol, sequence) = (self.protocol, self.sequence);
         wire::stamp(question, flags, self.sequence);
         sys::send(self.fd.as_fd(), question)?;
         let mut answer = Answer::to(self.sequence);
-        while !answer.complete {
+        while !(answer.complete || end == End::Answer && !answer.bytes.is_empty()) {
             let (datagram, whole) = self.receive(0)?;
             if whole {
                 let verdict = answer.take(datagram)?;
@@ -253,6 +280,15 @@ impl Socket {
         }
         Ok((self.buffer.get(..length.min(room)).unwrap_or_default(), length <= room))
     }
+}
+
+/// With what an answer ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With what was asked for, or with a refusal.
+    Answer,
+    /// With the kernel's verdict, or the end of a dump.
+    Verdict,
 }
 
 /// What has come so far in answer to one question.
@@ -530,6 +566,9 @@ mod tests {
         let refusal = refusal(&error).unwrap();
         assert_eq!((refusal.message, &refusal.failed[..]), (Some(1), &[3][..]));
         assert_eq!(errno(&error), Some(EOPNOTSUPP));
+        // What was only told is done all the same.
+        Socket::open(NETLINK_ROUTE).unwrap().tell([bad(), good()]).unwrap();
+        Socket::open(NETLINK_ROUTE).unwrap().tell([]).unwrap();
         // What is left over does not disturb the next.
         socket.requests([good()]).unwrap();
         socket.request(good()).unwrap();

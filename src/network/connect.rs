@@ -172,6 +172,8 @@ pub struct Connection {
     attached: bool,
     opened: bool,
     named: bool,
+    /// Its owner goes on living when it is gone.
+    lasting: bool,
     route: Option<Socket>,
 }
 
@@ -193,6 +195,7 @@ pub fn prepare(asked: &Asked, owner: Owner) -> Result<Connection> {
         attached: false,
         opened: false,
         named: false,
+        lasting: false,
         route: None,
     };
     let mut socket = Socket::open(NETLINK_ROUTE).doing("speak to the kernel's network", "NETLINK_ROUTE")?;
@@ -565,7 +568,7 @@ impl Connection {
 
     /// Lets go of what only the making needs: who looks after a container stays small.
     pub fn rest(&mut self) {
-        (self.route, self.firewall) = (None, None);
+        (self.route, self.firewall, self.lasting) = (None, None, true);
         self.listening = Vec::new();
     }
 }
@@ -592,10 +595,9 @@ impl Drop for Connection {
         self.ports.iter().for_each(leases::release_port);
         if self.attached {
             let socket = self.route.take().map_or_else(|| Socket::open(NETLINK_ROUTE), Ok);
-            if let Ok(mut socket) = socket {
-                let cut: Vec<String> =
-                    self.joined.iter().filter_map(|joined| cut_cable(&mut socket, joined)).collect();
-                take_away(&cut, self.firewall.as_ref());
+            if let Ok(socket) = socket {
+                let cut = cut_cables(socket, &self.joined);
+                take_away(&cut, self.firewall.as_ref().filter(|_| !self.ports.is_empty()), self.lasting);
             }
         }
         if self.named {
@@ -611,16 +613,21 @@ impl Drop for Connection {
     }
 }
 
-/// Switches a cable off: what is at its other end answers nobody any more. Returns the name that it has from now on: the container's
-/// next life may begin before it is gone, and makes one that is called as this one was.
-fn cut_cable(socket: &mut Socket, joined: &Joined) -> Option<String> {
-    let near = joined.near?;
+/// Switches cables off: what is at their other ends answers nobody any more. Returns the names that they have from now on: the
+/// container's next life may begin before they are gone, and makes some that are called as these were.
+fn cut_cables(socket: Socket, joined: &[Joined]) -> Vec<String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
-    // In parts of a second of 16 microseconds: it is gone long before there is the same name again.
-    let name = format!("vx{near:08x}.{:04x}", now >> 14);
-    let down = Settings { up: Some(false), ..Settings::default() };
-    let named = Settings { name: Some(&name), ..Settings::default() };
-    socket.requests([link::set(near, &down), link::set(near, &named)]).ok().map(|()| name)
+    let (mut names, mut messages) = (Vec::new(), Vec::new());
+    for near in joined.iter().filter_map(|joined| joined.near) {
+        // In parts of a second of 16 microseconds: it is gone long before there is the same name again.
+        let name = format!("vx{near:08x}.{:04x}", now >> 14);
+        messages.push(link::set(near, &Settings { up: Some(false), ..Settings::default() }));
+        messages.push(link::set(near, &Settings { name: Some(&name), ..Settings::default() }));
+        names.push(name);
+    }
+    // One that refuses is gone, and then there is nobody of its new name either.
+    let _ = socket.tell(messages);
+    names
 }
 
 /// Takes cables away by a process that nobody waits for: that takes the kernel 30 milliseconds. Left alone, one goes with its
@@ -629,24 +636,26 @@ fn cut_cable(socket: &mut Socket, joined: &Joined) -> Option<String> {
 ///
 /// It also keeps nf_tables' socket open until it ends: whoever closes the last one waits, for 20 milliseconds and more, until the kernel has
 /// got rid of what was withdrawn (net/netfilter/nf_tables_api.c, nf_tables_rcv_nl_event).
-fn take_away(cables: &[String], firewall: Option<&Socket>) {
-    let Ok(messages) = wire::join(cables.iter().map(|cable| link::delete(cable))) else { return };
+///
+/// Who is `lasting` does not become the parent of somebody who ends: the one who works is forked twice, so that nobody has to wait for
+/// him. Who ends himself anyway leaves him to init.
+fn take_away(cables: &[String], firewall: Option<&Socket>, lasting: bool) {
     if cables.is_empty() {
         return;
     }
     match sys::fork() {
-        Ok(Some((first, _))) => return drop(sys::wait_pidfd(first.as_fd())),
-        Err(_) => return,
+        Ok(Some((first, _))) if lasting => return drop(sys::wait_pidfd(first.as_fd())),
+        Ok(Some(_)) | Err(_) => return,
         Ok(None) => {}
     }
-    // Twice, so that nobody has to wait for the one who works.
+    // Signals are blocked, as in our parent: what a terminal sends when it goes does not end this half-way.
     let _ = sys::set_name(c"ctr-cable");
-    if !matches!(sys::fork(), Ok(None)) {
+    if lasting && !matches!(sys::fork(), Ok(None)) {
         sys::exit(0);
     }
-    let _ = sys::setsid();
     close_but(firewall.map(|socket| socket.as_fd().as_raw_fd()));
-    let _ = netlink::transact_all(&messages);
+    let _ =
+        Socket::open(NETLINK_ROUTE).and_then(|socket| socket.tell(cables.iter().map(|cable| link::delete(cable))));
     sys::exit(0);
 }
 

@@ -93,7 +93,8 @@ pub fn members(network: &str) -> Vec<Member> {
 fn members_in(dir: BorrowedFd, known: Option<&Member>) -> Vec<Member> {
     let mut all: Vec<Member> = known.cloned().into_iter().collect();
     let mut text = [0; 4096];
-    let _ = folders::each_name(dir, true, &mut |name| {
+    // Who is missed, where the filesystem is a slow-spoken one, is told with the next change.
+    let _ = folders::each_name(dir, false, &mut |name| {
         let id = name.to_string_lossy();
         if known.is_some_and(|known| known.id == id) || id.starts_with('.') {
             return;
