@@ -1,4 +1,4 @@
-//! What answers: packets are sent and waited for, all at once, and none of them for longer than [`PATIENCE`].
+//! What answers: packets are sent and waited for, all at once, and none of them for longer than a second or two.
 //!
 //! An [`Attempt`] is a socket that was opened where it is to be tried, in the container's network namespace or in
 //! ours, and what was sent by it. [`wait`] waits for all of them together. Nothing that comes is believed further
@@ -14,6 +14,9 @@ use crate::sys::{self, PollFd};
 
 /// How long, in nanoseconds, somebody may take to answer.
 const PATIENCE: u64 = 800_000_000;
+/// The same for who is to accept a connection: one whose queue is full, of our own attempts perhaps (busybox' httpd has room for nine),
+/// drops the first packet, and the kernel sends another a second later (net/ipv4, `TCP_TIMEOUT_INIT`).
+const PATIENCE_TO_CONNECT: u64 = 1_500_000_000;
 /// How long it is listened for a second owner of an address, who may be anywhere on the link.
 const LISTEN: u64 = 150_000_000;
 
@@ -61,8 +64,12 @@ pub struct Attempt {
 }
 
 fn begin(wanted: Wanted, open: impl FnOnce() -> io::Result<OwnedFd>) -> Attempt {
-    let listens = matches!(wanted, Wanted::Owners { .. });
-    let until = sys::now() + if listens { LISTEN } else { PATIENCE };
+    let patience = match wanted {
+        Wanted::Owners { .. } => LISTEN,
+        Wanted::Open => PATIENCE_TO_CONNECT,
+        Wanted::Echo { .. } | Wanted::Name(_) => PATIENCE,
+    };
+    let until = sys::now() + patience;
     match open() {
         Ok(socket) => Attempt { socket: Some(socket), wanted, outcome: Outcome::Silent, until },
         Err(error) => {
