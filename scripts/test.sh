@@ -17,6 +17,7 @@ packages=(
     qemu-system-x86             # tests/vm
     strace                      # the count of syscalls, errors injected at any of them
     iproute2 procps util-linux nftables iptables # what a test looks at the host with
+    gzip zstd                   # what archives are compressed with
     curl                        # a client of what a container publishes
     uidmap                      # newuidmap: an ordinary user's ranges of ids
     tmux                        # a terminal to type on

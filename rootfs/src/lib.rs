@@ -8,11 +8,13 @@
 //! Layers, lowest first: [`sys`] (one system call each), [`path`] (names resolved inside a root), [`mod@dev`] and
 //! [`mounts`] (what `/dev` needs; what the kernel says is mounted), [`op`] (the operations). Beside them, for who copies
 //! files into such a tree or out of it: [`walk`] (a tree read by descriptors), [`put`] (files made by descriptors), [`copy`]
-//! (from the one to the other), and `tar` (archives); and [`usage`] (how much a tree takes), [`remove`] (its end).
+//! (from the one to the other), and `tar` (archives), which `image` (layers) builds on; and [`usage`] (how much a tree takes), [`remove`] (its end).
 #![deny(unsafe_code)]
 
 pub mod copy;
 pub mod dev;
+#[cfg(feature = "image")]
+pub mod image;
 pub mod mounts;
 pub mod op;
 pub mod path;

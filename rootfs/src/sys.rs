@@ -254,6 +254,12 @@ pub fn chmod_no_follow(dir: BorrowedFd, path: &CStr, mode: u32) -> io::Result<()
     }
 }
 
+/// Permissions of what is at `path`, behind a link if it is one: for who has just made it where nobody else is. `fchmodat(2)`.
+pub fn chmod(dir: BorrowedFd, path: &CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: as for mount().
+    check(unsafe { syscall3(k::__NR_fchmodat as usize, at(dir), text(path), mode as usize) }).map(drop)
+}
+
 /// `write(2)`, once.
 pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are of one slice, which is only read.

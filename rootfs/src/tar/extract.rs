@@ -54,7 +54,7 @@ struct Tree<'a> {
 }
 
 /// What a path in an archive means, seen from the root of the tree.
-fn inside(path: &[u8]) -> io::Result<PathBuf> {
+pub(crate) fn inside(path: &[u8]) -> io::Result<PathBuf> {
     if path.len() > LONGEST {
         return Err(errno(libc::ENAMETOOLONG));
     }
@@ -63,7 +63,7 @@ fn inside(path: &[u8]) -> io::Result<PathBuf> {
     Ok(clean.as_path().to_owned())
 }
 
-fn c(path: &OsStr) -> io::Result<CString> {
+pub(crate) fn c(path: &OsStr) -> io::Result<CString> {
     Ok(CString::new(path.as_bytes())?)
 }
 
@@ -202,7 +202,7 @@ impl Tree<'_> {
 }
 
 /// What is in a file.
-fn content(entry: &Entry, archive: &mut Archive, to: BorrowedFd) -> io::Result<()> {
+pub(crate) fn content(entry: &Entry, archive: &mut Archive, to: BorrowedFd) -> io::Result<()> {
     let mut write = |part: &[u8]| sys::write_all(to, part);
     let Some((parts, length)) = &entry.sparse else { return archive.pass(entry.stored, &mut write) };
     for (offset, length) in parts {

@@ -12,7 +12,7 @@ pub mod read;
 pub mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use extract::extract;
 pub use write::write;

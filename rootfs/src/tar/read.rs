@@ -1,7 +1,7 @@
 //! An archive read, from entry to entry.
 //!
 //! What is in an archive comes from anybody. Nothing here believes a number before it has compared it, keeps more of one entry in memory
-//! than [`MOST_EXTENDED`], or knows where in the world a name leads.
+//! than `MOST_EXTENDED`, or knows where in the world a name leads.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;

@@ -38,7 +38,7 @@ fn unpacked(scratch: &Scratch, to: &str, mut bytes: &[u8]) -> Result<Vec<String>
 }
 
 /// Runs a program with `input`; what it wrote.
-fn run(words: &[&str], dir: &Path, input: &[u8]) -> Vec<u8> {
+pub(crate) fn run(words: &[&str], dir: &Path, input: &[u8]) -> Vec<u8> {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -56,7 +56,7 @@ fn has(program: &str) -> bool {
 }
 
 /// A tree with everything that a format can stumble on.
-fn full(scratch: &Scratch) {
+pub(crate) fn full(scratch: &Scratch) {
     let (long, longer) = ("n".repeat(120), "d/".repeat(100));
     scratch.dir(&format!("from/{longer}{long}"));
     scratch.dir("from/closed");
@@ -81,7 +81,7 @@ fn full(scratch: &Scratch) {
     fs::File::open(scratch.at("from/block")).unwrap().set_modified(ancient).unwrap();
 }
 
-fn same(scratch: &Scratch, one: &str, other: &str) {
+pub(crate) fn same(scratch: &Scratch, one: &str, other: &str) {
     assert_eq!(scratch.all(one), scratch.all(other));
     for path in scratch.all(one) {
         let (a, b) = (scratch.at(&format!("{one}/{path}")), scratch.at(&format!("{other}/{path}")));
@@ -187,7 +187,7 @@ fn files_beyond_eight_gigabytes() {
 }
 
 /// An archive of entries: type, path, link, content.
-fn archive(entries: &[(EntryType, &str, &str, &str)]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[(EntryType, &str, &str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (kind, path, link, content) in entries {
         let mut header = Header::new_gnu();
@@ -330,10 +330,10 @@ fn times_before_and_between_seconds() {
 }
 
 /// xorshift, seeded: the same every time.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -342,7 +342,7 @@ impl Dice {
 }
 
 /// Makes the checksums right again, so that damage gets further than the first look.
-fn mend(bytes: &mut [u8]) {
+pub(crate) fn mend(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(BLOCK) {
         if block[257..262] == *b"ustar" {
             let mut header = Header::new_old();
