@@ -13,7 +13,7 @@ cd "${1:-$(dirname "${BASH_SOURCE[0]}")/..}"
 # directly in src/ is layer 1, one kernel facility. A new folder, or a new file of container/, must be put in first.
 layers='
 0  error.rs sys.rs
-0.5 arena.rs procfs.rs json.rs json/read.rs words.rs
+0.5 arena.rs procfs.rs words.rs
 0.7 template/
 1.5 seccomp/
 2  network/ cgroup/

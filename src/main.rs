@@ -20,7 +20,6 @@ mod error;
 mod filter;
 mod folders;
 mod idmap;
-mod json;
 mod lsm;
 mod names;
 mod network;

@@ -4,8 +4,9 @@
 //! [`align`] makes columns of it by the rules of Go's tabwriter, with the numbers that Docker gives it: a cell is as wide as
 //! the widest in its column and three blanks, ten at least.
 
+use rootfs::json::Value;
+
 use crate::error::{Error, Result};
-use crate::json::Value;
 use crate::template::Template;
 use crate::words;
 

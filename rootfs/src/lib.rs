@@ -15,6 +15,7 @@ pub mod copy;
 pub mod dev;
 #[cfg(feature = "image")]
 pub mod image;
+pub mod json;
 pub mod mounts;
 pub mod op;
 pub mod path;

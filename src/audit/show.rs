@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use rootfs::json::Value;
+
 use super::judge::{Finding, Verdict};
 use super::parse::plain;
-use crate::json::Value;
 
 /// Where the findings stand: after the sign and the name.
 const INDENT: usize = 17;

@@ -20,6 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use linux_raw_sys::general as k;
 use rootfs::dev;
+use rootfs::json;
 use rootfs::mounts::{self, Mount};
 use rootfs::op::{NewFs, PLAIN, Rules};
 use rootfs::{InRoot, Op as Tree, Trees};
@@ -30,7 +31,7 @@ use crate::container::step::{Op, step};
 use crate::container::{record, spawn};
 use crate::error::{Error, Result, hint};
 use crate::idmap::IdMap;
-use crate::{json, procfs, sys};
+use crate::{procfs, sys};
 
 /// The verb.
 pub fn run(words: &[OsString]) -> Result<u8> {

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use linux_raw_sys::general as k;
+use rootfs::json::Value;
 
 use crate::cli::Events;
 use crate::clock::{self, Time};
@@ -19,7 +20,6 @@ use crate::container::journal;
 use crate::container::record::{self, Record, State};
 use crate::error::{Doing, Error, Result};
 use crate::filter::Filters;
-use crate::json::Value;
 use crate::sys;
 use crate::template::Template;
 

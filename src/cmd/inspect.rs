@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io::Write;
 
+use rootfs::json::Value;
+
 use super::asked;
 use crate::cli::{Info, Inspect};
 use crate::container::device;
@@ -10,7 +12,6 @@ use crate::container::limits;
 use crate::container::record::{self, Found, Record, State, Status};
 use crate::container::spec::{self, Restart};
 use crate::error::{Error, Result};
-use crate::json::Value;
 use crate::template::Template;
 use crate::{caps, cgroup, sys};
 

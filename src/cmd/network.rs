@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 
 use linux_raw_sys::general as k;
 use netlink::{NETLINK_ROUTE, Socket, link};
+use rootfs::json::Value;
 
 use crate::cli::{self, Network as Words};
 use crate::container::record::{Found, Record, State};
 use crate::container::{control, journal, network as of, spec};
 use crate::error::{Doing, Error, Result};
-use crate::json::Value;
 use crate::network::connect::{self, Join, Line};
 use crate::network::ports::Protocol;
 use crate::network::subnet::Subnet;

@@ -4,12 +4,13 @@ use std::ffi::{CStr, OsString};
 use std::io::{BufRead, Write};
 use std::os::fd::AsFd;
 
+use rootfs::json::Value;
+
 use crate::cli::{Prune, Ps};
 use crate::clock::{self, Time};
 use crate::container::record::{Found, State, Status};
 use crate::error::{Error, Result};
 use crate::filter::Filters;
-use crate::json::Value;
 use crate::table::{self, Column};
 
 /// What rows have, and what stands above it, as Docker calls them.

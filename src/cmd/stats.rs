@@ -10,13 +10,14 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rootfs::json::Value;
+
 use crate::cgroup::Group;
 use crate::cgroup::stat::{self, Counted};
 use crate::cli::Stats;
 use crate::container::record::{Found, State};
 use crate::container::supervise;
 use crate::error::{Doing, Result};
-use crate::json::Value;
 use crate::sys::{PollFd, SignalSet};
 use crate::table::{self, Column};
 use crate::{procfs, sys, tty};

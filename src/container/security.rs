@@ -11,13 +11,14 @@
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general as k;
+use rootfs::json;
 
 use super::step::{Op, Step, step};
 use crate::error::{Doing, Error, Result};
 use crate::lsm::{Label, Wanted};
 use crate::seccomp::profile::{self, Profile};
 use crate::seccomp::{Filter, Program};
-use crate::{caps, json, procfs, sys};
+use crate::{caps, procfs, sys};
 
 /// What was asked for.
 #[derive(Clone, Debug)]

@@ -15,6 +15,8 @@
 //!
 //! What contradicts itself, or asks for what ctr does not do, is refused as a whole.
 
+use rootfs::json::{self, Value};
+
 use super::bpf::{
     self, ALLOW, ANY_BIT, AT_LEAST, Code, ENOSYS, EQUAL, ERRNO, GREATER, KILL_PROCESS, KILL_THREAD, LOG, Range,
     TRACE, TRAP, To,
@@ -23,7 +25,6 @@ use super::table::{self, Call, END};
 use super::{Insns, Program};
 use crate::caps;
 use crate::error::{Doing, Error, Result};
-use crate::json::{self, Value};
 
 /// How long a profile may be; Docker's own has 17 KB.
 pub const LONGEST: usize = 256 << 10;

@@ -6,10 +6,11 @@ use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use rootfs::json::Value;
+
 use super::parse::in_name;
 use super::render::{Seen, made};
 use super::{MOST, WIDEST};
-use crate::json::Value;
 
 /// A function, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

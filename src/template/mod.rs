@@ -17,8 +17,9 @@ mod functions;
 mod parse;
 mod render;
 
+use rootfs::json::Value;
+
 use crate::error::{Error, Result};
-use crate::json::Value;
 use functions::Function;
 use render::Render;
 

@@ -3,10 +3,11 @@
 //! One pass over the characters, without a list of tokens in between: blanks matter here (`.A.B` is one term, `.A .B` are
 //! two; `-}}` is the end of an action only after a blank), and errors need the column.
 
+use rootfs::json::Value;
+
 use super::functions::{self, Function};
 use super::{Base, Call, DEEPEST, Node, Pipe, Range, Term, wrong};
 use crate::error::{Error, Result};
-use crate::json::Value;
 use crate::words;
 
 /// The nodes of a whole template.

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use rootfs::json::Value;
+
 use super::functions::{apply, kind, show, sorted, truth};
 use super::{Base, Call, Function, LARGEST, Node, Pipe, Range, Term, WORK, wrong};
 use crate::error::{Error, Result};
-use crate::json::Value;
 use crate::words;
 
 /// A value: part of what is rendered or of the template, or made here.

@@ -25,9 +25,9 @@ use netlink::link::{self, Netns, Settings};
 use netlink::neigh::Neighbour;
 use netlink::route::{self, Route};
 use netlink::{NETLINK_ROUTE, Socket};
+use rootfs::json::Value;
 
 use crate::error::{Doing, Error, Result};
-use crate::json::Value;
 use crate::procfs;
 use attempt::{Attempt, Outcome};
 use look::Look;

@@ -1,16 +1,27 @@
 //! JSON read: text becomes a [`Value`] (RFC 8259), or one sentence says in which line it is none.
 //!
 //! Stricter than it would have to be in what is a trap for people who read the same file: a name that stands twice in one object is
-//! refused. What it takes from memory and stack is bounded by the text's length and [`DEPTH`].
+//! refused. [`read_foreign`] is as strict where two programs could read two things, and no stricter. What it takes from memory and stack is bounded by the text's length and [`DEPTH`].
 
 use super::Value;
 
 /// How deep lists and maps may be in each other.
 const DEPTH: usize = 32;
 
-/// The value that a whole text is.
+/// The value that a whole text is, which is written for us: names that differ in nothing but capital letters are one, and numbers are
+/// whole.
 pub fn read(text: &str) -> Result<Value, String> {
-    let mut reader = Reader { text, at: 0 };
+    whole(Reader { text, at: 0, foreign: false })
+}
+
+/// The value that a whole text is, which is written for many: names may differ in capital letters alone, and a number that is not a
+/// whole one, or is larger than we count, is the text that it is.
+pub fn read_foreign(text: &str) -> Result<Value, String> {
+    whole(Reader { text, at: 0, foreign: true })
+}
+
+fn whole(mut reader: Reader) -> Result<Value, String> {
+    let text = reader.text;
     let value = reader.value(0);
     let found = value.and_then(|value| {
         reader.blanks();
@@ -25,6 +36,7 @@ pub fn read(text: &str) -> Result<Value, String> {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    foreign: bool,
 }
 
 type Found<T> = Result<T, &'static str>;
@@ -108,7 +120,9 @@ impl Reader<'_> {
                 return Err("a colon is missing");
             }
             // Few names stand in one map, and none of ours has a hundred.
-            if all.len() >= 4096 || all.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+            let foreign = self.foreign;
+            let is_one = |other: &String| *other == name || !foreign && other.eq_ignore_ascii_case(&name);
+            if all.len() >= 4096 || all.iter().any(|(other, _)| is_one(other)) {
                 return Err("the same name stands twice in one object (or there are thousands)");
             }
             let value = self.value(depth + 1)?;
@@ -136,14 +150,36 @@ impl Reader<'_> {
             return Err("a number does not begin so");
         }
         if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
-            return Err("a number is not a whole one");
+            return if self.foreign { self.fraction(from) } else { Err("a number is not a whole one") };
         }
         let found = match word.strip_prefix('-') {
             None => word.parse().map(Value::Uint).ok(),
             Some("0") => Some(Value::Uint(0)),
             Some(_) => word.parse().map(Value::Int).ok(),
         };
-        found.ok_or("a number is too large")
+        match found {
+            None if self.foreign => Ok(Value::from(word)),
+            found => found.ok_or("a number is too large"),
+        }
+    }
+
+    /// The rest of a number that began at `from` and is not a whole one.
+    fn fraction(&mut self, from: usize) -> Found<Value> {
+        let digits = |reader: &mut Self| {
+            let start = reader.at;
+            while matches!(reader.peek(), Some(b'0'..=b'9')) {
+                reader.at += 1;
+            }
+            if reader.at > start { Ok(()) } else { Err("a number does not end so") }
+        };
+        if self.take(b'.') {
+            digits(self)?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _ = self.take(b'+') || self.take(b'-');
+            digits(self)?;
+        }
+        Ok(Value::from(self.text.get(from..self.at).unwrap_or_default()))
     }
 
     fn string(&mut self) -> Found<String> {
@@ -252,6 +288,26 @@ mod tests {
         assert!(read(&("[".repeat(32) + &"]".repeat(32))).is_ok());
     }
 
+    #[test]
+    fn what_others_write_is_read_as_it_is_meant() {
+        let text = r#"{"a":1.5,"A":-0.25e+10,"b":[1E3,18446744073709551616,-9223372036854775809],"c":7}"#;
+        let value = read_foreign(text).unwrap();
+        assert_eq!((value.get("a"), value.get("A")), (Some(&"1.5".into()), Some(&"-0.25e+10".into())));
+        let large = vec!["1E3", "18446744073709551616", "-9223372036854775809"];
+        assert_eq!((value.get("b"), value.get("c")), (Some(&large.into()), Some(&7_u32.into())));
+        assert!(read(text).is_err());
+        for (text, sentence) in [
+            (r#"{"a":1,"a":2}"#, "line 1: the same name stands twice in one object (or there are thousands)"),
+            ("1.", "line 1: a number does not end so"),
+            ("1e", "line 1: a number does not end so"),
+            ("1e+", "line 1: a number does not end so"),
+            (".5", "line 1: a value is missing"),
+            ("01.5", "line 1: a number does not begin so"),
+        ] {
+            assert_eq!(read_foreign(text), Err(sentence.to_owned()), "{text:?}");
+        }
+    }
+
     /// A small generator, so that every run sees the same texts.
     fn random(state: &mut u64) -> u64 {
         *state ^= *state << 13;
@@ -272,6 +328,9 @@ mod tests {
             let text: String = (0..count).map(|_| pieces[random(&mut state) as usize % pieces.len()]).collect();
             if let Ok(value) = read(&text) {
                 assert_eq!(read(&value.compact()), Ok(value), "{text:?}");
+            }
+            if let Ok(value) = read_foreign(&text) {
+                assert_eq!(read_foreign(&value.compact()), Ok(value), "{text:?}");
             }
         }
     }

@@ -1,13 +1,13 @@
-//! JSON: a value, and its two looks (RFC 8259); `json/read.rs` makes one from text.
+//! JSON: a value, and its two looks (RFC 8259); [`read()`] makes one from text.
 //!
-//! What ctr tells about a container is made as a [`Value`] once. `inspect` and `--format json` print it as it is, a template
-//! (`template.rs`) picks from it. Maps keep the order in which they were made.
+//! What is told about something is made as a [`Value`] once, and printed as it is, or picked from. Maps keep the order in which they
+//! were made.
 
 mod read;
 
 use std::fmt::Write;
 
-pub use read::read;
+pub use read::{read, read_foreign};
 
 /// How far `docker inspect` indents.
 const INDENT: usize = 4;
