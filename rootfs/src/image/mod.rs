@@ -1,11 +1,14 @@
 //! Images: what the world ships, in layers.
 //!
-//! [`digest`] names bytes by their content; [`compress`] unpacks a stream; [`layer`] makes a directory of a layer's archive, as
-//! overlayfs wants it, and [`recipe`] the archive again.
+//! [`reference`](mod@reference) is what people call one; [`document`] what it says about itself; [`digest`] names bytes by their
+//! content; [`compress`] unpacks a stream; [`layer`] makes a directory of a layer's archive, as overlayfs wants it, and [`recipe`] the
+//! archive again.
 
 pub mod compress;
 pub mod digest;
+pub mod document;
 pub mod layer;
 pub mod recipe;
+pub mod reference;
 #[cfg(test)]
 mod tests;
