@@ -29,6 +29,7 @@ pub fn diagnose(asked: &Doctor, word: &OsString) -> Result<u8> {
     let subject = subject(&found, pid)?;
     let mut hops = diagnosis::diagnose(&subject)?;
     if asked.fix {
+        let mut mended = false;
         // What is mended may show what was behind it.
         for _ in 0..ROUNDS {
             let ours: Vec<&Hop> = hops.iter().filter(|hop| hop.health == Health::Bad && hop.fix.is_some()).collect();
@@ -48,7 +49,14 @@ pub fn diagnose(asked: &Doctor, word: &OsString) -> Result<u8> {
                     _ => drop(diagnosis::mend(&subject, hop)?),
                 }
             }
+            mended = true;
             hops = diagnosis::diagnose(&subject)?;
+        }
+        for _ in 0..2 {
+            if mended && !diagnosis::is_well(&hops) {
+                std::thread::sleep(LINK_WATCH);
+                hops = diagnosis::diagnose(&subject)?;
+            }
         }
     }
     let text = if json {
@@ -59,6 +67,9 @@ pub fn diagnose(asked: &Doctor, word: &OsString) -> Result<u8> {
     super::print(&text)?;
     Ok(u8::from(!diagnosis::is_well(&hops)))
 }
+
+/// A link that was switched on carries when the kernel has looked, which it does once a second (net/core/link_watch.c).
+const LINK_WATCH: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How often `--fix` looks again at most.
 const ROUNDS: usize = 5;
