@@ -504,3 +504,23 @@ pub fn exchange(dir: BorrowedFd, one: &CStr, other: &CStr) -> io::Result<()> {
     let r = unsafe { syscall5(k::__NR_renameat2 as usize, at(dir), text(one), at(dir), text(other), flags as usize) };
     check(r).map(drop)
 }
+
+/// A lock on an open file or directory, gone with the last descriptor of that opening. `flock(2)`: `how` is `LOCK_SH` or `LOCK_EX`,
+/// with `LOCK_NB` for EWOULDBLOCK instead of waiting.
+pub fn lock(fd: BorrowedFd, how: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall2(k::__NR_flock as usize, at(fd), how as usize) }).map(drop)
+}
+
+/// All that was written to the filesystem that `fd` is on is on the disk when this returns. `syncfs(2)`; since Linux 5.8 it tells of
+/// errors too.
+pub fn sync_filesystem(fd: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall1(k::__NR_syncfs as usize, at(fd)) }).map(drop)
+}
+
+/// What was written to a file, or the names in a directory, are on the disk when this returns. `fsync(2)`.
+pub fn sync(fd: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { syscall1(k::__NR_fsync as usize, at(fd)) }).map(drop)
+}

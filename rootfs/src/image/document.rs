@@ -85,7 +85,7 @@ impl Platform {
                 && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
         };
         let words: Vec<&str> = text.split('/').collect();
-        if !words.iter().all(|w| word(w)) {
+        if !words.iter().all(word) {
             return None;
         }
         let (os, architecture, variant) = match words[..] {
@@ -639,7 +639,7 @@ mod tests {
         };
         for round in 0..6000 {
             let mut bytes = [manifest_text(), index_text(), config_text()][round % 3].clone().into_bytes();
-            for _ in 0..1 + roll(6) {
+            for _ in 0..=roll(6) {
                 let at = roll(bytes.len());
                 bytes[at] = b"{}[]\",:0-9e.ntf\\\xff"[roll(17)];
             }

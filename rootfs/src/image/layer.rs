@@ -64,7 +64,8 @@ pub struct Made {
     pub bytes: u64,
     /// Its entries.
     pub files: u64,
-    /// Its recipe and the directory make the same archive again. Not so where an archive says a name twice, or has sparse files.
+    /// Its recipe and its directories make the same archive again. Not so where an archive puts something else in the place of a link,
+    /// by which it may have gone before.
     pub exact: bool,
 }
 
@@ -87,21 +88,30 @@ const NOT_TAKEN: [&[u8]; 6] = [
     b"security.evm",
 ];
 
-/// Unpacks an archive, which is not compressed, into the empty directory `dir`. `recipe` notes how to make it again.
+/// What is kept of an archive besides its files, to make it again.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    /// How.
+    pub recipe: &'a RefCell<Recipe>,
+    /// An empty directory, on the same filesystem, for what the archive itself has replaced.
+    pub aside: BorrowedFd<'a>,
+}
+
+/// Unpacks an archive, which is not compressed, into the empty directory `dir`.
 pub fn unpack(
     dir: BorrowedFd,
     input: &mut dyn Read,
     rules: &Rules,
-    recipe: Option<&RefCell<Recipe>>,
+    kept: Option<Kept>,
     note: &mut Note,
 ) -> Result<Made, Failed> {
-    let mut hear = |bytes: &[u8]| recipe.map_or(Ok(()), |recipe| recipe.borrow_mut().raw(bytes));
+    let mut hear = |bytes: &[u8]| kept.map_or(Ok(()), |kept| kept.recipe.borrow_mut().raw(bytes));
     let mut input = Bounded { input, most: rules.limits.bytes, passed: 0 };
     let made = {
         let mut archive = Archive::heard(&mut input, &mut hear);
         let settings = Settings { owner: rules.owner, set_ids: true, devices: true, attributes: None };
         let made = Made { exact: true, ..Made::default() };
-        let mut layer = Layer { root: dir, rules, settings, parent: None, unfinished: Vec::new(), recipe, made };
+        let mut layer = Layer { root: dir, rules, settings, parent: None, unfinished: Vec::new(), kept, made };
         let nowhere = |e| Failed::new(Path::new(""), "read the layer", e);
         while let Some(entry) = archive.next(note).map_err(nowhere)? {
             let shown = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.path));
@@ -150,7 +160,7 @@ struct Layer<'a> {
     parent: Option<(PathBuf, Rc<OwnedFd>)>,
     /// Each below the one before it.
     unfinished: Vec<Unfinished>,
-    recipe: Option<&'a RefCell<Recipe>>,
+    kept: Option<Kept<'a>>,
     made: Made,
 }
 
@@ -160,6 +170,7 @@ enum There {
     Nothing,
     Whiteout,
     Directory,
+    Link,
     Other,
 }
 
@@ -169,6 +180,7 @@ fn look(dir: BorrowedFd, name: &CStr) -> io::Result<There> {
         Err(e) => Err(e),
         Ok(found) => Ok(match kind(&found) {
             k::S_IFDIR => There::Directory,
+            k::S_IFLNK => There::Link,
             k::S_IFCHR if (found.stx_rdev_major, found.stx_rdev_minor) == (0, 0) => There::Whiteout,
             _ => There::Other,
         }),
@@ -196,7 +208,6 @@ impl Layer<'_> {
         let dir = dir.as_fd();
         if name.as_bytes().starts_with(WHITEOUT) {
             self.whiteout(dir, name.as_bytes())?;
-            self.made.exact &= entry.stored == 0;
             return archive.skip(entry.stored.saturating_add(padding(entry.stored)));
         }
         let name = c(name)?;
@@ -205,9 +216,9 @@ impl Layer<'_> {
                 self.file(entry, archive, &path, dir, &name, note)
             }
             EntryType::Directory => self.directory(entry, path, dir, &name, note),
-            EntryType::Symlink => self.symlink(entry, dir, &name),
-            EntryType::Link => self.hard_link(entry, dir, &name),
-            EntryType::Char | EntryType::Block | EntryType::Fifo => self.node(entry, dir, &name, note),
+            EntryType::Symlink => self.symlink(entry, &path, dir, &name),
+            EntryType::Link => self.hard_link(entry, &path, dir, &name),
+            EntryType::Char | EntryType::Block | EntryType::Fifo => self.node(entry, &path, dir, &name, note),
             _ => {
                 note("left out: a kind of entry that is no file");
                 archive.skip(entry.stored.saturating_add(padding(entry.stored)))
@@ -248,23 +259,34 @@ impl Layer<'_> {
         sys::set_mtime(place.as_fd(), entry.time.0, entry.time.1)
     }
 
-    /// Takes away what stands at a name: it is said a second time. A whiteout of this very layer gives way without a word.
-    fn clear(&mut self, dir: BorrowedFd, name: &CStr) -> io::Result<There> {
+    /// Takes away what stands at a name: it is said a second time. A whiteout of this very layer gives way without a word; what has
+    /// content is put aside, since the archive has it still.
+    fn clear(&mut self, path: &Path, dir: BorrowedFd, name: &CStr) -> io::Result<There> {
         let there = look(dir, name)?;
-        match there {
-            There::Nothing => {}
-            There::Directory => remove::tree(dir, name)?,
-            There::Whiteout | There::Other => sys::unlink(dir, name, false)?,
+        match (there, self.kept) {
+            (There::Nothing, _) => {}
+            (There::Whiteout | There::Link, _) => sys::unlink(dir, name, false)?,
+            (There::Directory | There::Other, Some(kept)) => {
+                let aside = kept.recipe.borrow_mut().aside(path.as_os_str().as_bytes())?;
+                sys::rename_between(dir, name, kept.aside, &aside)?;
+            }
+            (There::Directory | There::Other, None) => remove::tree(dir, name)?,
         }
-        self.made.exact &= matches!(there, There::Nothing | There::Whiteout);
+        self.made.exact &= there != There::Link;
         Ok(there)
     }
 
     /// Makes something where nothing is; what is there already is cleared away, once.
-    fn make<T>(&mut self, dir: BorrowedFd, name: &CStr, with: &mut dyn FnMut() -> io::Result<T>) -> io::Result<T> {
+    fn make<T>(
+        &mut self,
+        path: &Path,
+        dir: BorrowedFd,
+        name: &CStr,
+        with: &mut dyn FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
         match with() {
             Err(e) if exists(&e) => {
-                self.clear(dir, name)?;
+                self.clear(path, dir, name)?;
                 with()
             }
             made => made,
@@ -281,13 +303,13 @@ impl Layer<'_> {
         note: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
         let flags = k::O_WRONLY | k::O_CREAT | k::O_EXCL | k::O_NOFOLLOW;
-        let file = self.make(dir, name, &mut || sys::openat(dir, name, flags, 0o600))?;
+        let file = self.make(path, dir, name, &mut || sys::openat(dir, name, flags, 0o600))?;
         content(entry, archive, file.as_fd())?;
-        match self.recipe {
-            Some(recipe) if entry.sparse.is_none() => {
-                recipe.borrow_mut().content(path.as_os_str().as_bytes(), entry.stored)?;
+        if let Some(kept) = self.kept {
+            let (path, whole) = (path.as_os_str().as_bytes(), [(0, entry.stored)]);
+            for (offset, size) in entry.sparse.as_ref().map_or(&whole[..], |(parts, _)| parts) {
+                kept.recipe.borrow_mut().content(path, *offset, *size)?;
             }
-            _ => self.made.exact &= entry.sparse.is_none(),
         }
         archive.skip(padding(entry.stored))?;
         self.dress(file.as_fd(), entry, note)
@@ -306,7 +328,7 @@ impl Layer<'_> {
             Err(e) if exists(&e) => {
                 if look(dir, name)? != There::Directory {
                     // Taken away below, and made anew: what is below does not shine through.
-                    hides = self.clear(dir, name)? == There::Whiteout;
+                    hides = self.clear(&path, dir, name)? == There::Whiteout;
                     sys::mkdir(dir, name, 0o700)?;
                 }
             }
@@ -331,17 +353,17 @@ impl Layer<'_> {
         Ok(())
     }
 
-    fn symlink(&mut self, entry: &Entry, dir: BorrowedFd, name: &CStr) -> io::Result<()> {
+    fn symlink(&mut self, entry: &Entry, path: &Path, dir: BorrowedFd, name: &CStr) -> io::Result<()> {
         if entry.link.is_empty() || entry.link.len() >= LONGEST {
             return Err(bad("a symbolic link to nothing, or to more than a path"));
         }
         let target = CString::new(&entry.link[..])?;
-        self.make(dir, name, &mut || sys::symlink(&target, dir, name))?;
+        self.make(path, dir, name, &mut || sys::symlink(&target, dir, name))?;
         self.dress_place(dir, name, entry)
     }
 
     /// Another name for a file of this layer.
-    fn hard_link(&mut self, entry: &Entry, dir: BorrowedFd, name: &CStr) -> io::Result<()> {
+    fn hard_link(&mut self, entry: &Entry, path: &Path, dir: BorrowedFd, name: &CStr) -> io::Result<()> {
         let target = inside(&entry.link)?;
         let said = |e: io::Error| io::Error::new(e.kind(), format!("a hard link to {}: {e}", target.display()));
         let (Some(parent), Some(last)) = (target.parent(), target.file_name()) else {
@@ -358,13 +380,19 @@ impl Layer<'_> {
         }
         // To itself: it is there.
         if sys::statx(dir, name).is_ok_and(|there| identity(&there) == identity(&found)) {
-            self.made.exact = false;
             return Ok(());
         }
-        self.make(dir, name, &mut || sys::link(from.as_fd(), &last, dir, name)).map_err(said)
+        self.make(path, dir, name, &mut || sys::link(from.as_fd(), &last, dir, name)).map_err(said)
     }
 
-    fn node(&mut self, entry: &Entry, dir: BorrowedFd, name: &CStr, note: &mut dyn FnMut(&str)) -> io::Result<()> {
+    fn node(
+        &mut self,
+        entry: &Entry,
+        path: &Path,
+        dir: BorrowedFd,
+        name: &CStr,
+        note: &mut dyn FnMut(&str),
+    ) -> io::Result<()> {
         let what = match entry.kind {
             EntryType::Char => k::S_IFCHR,
             EntryType::Block => k::S_IFBLK,
@@ -375,7 +403,7 @@ impl Layer<'_> {
             return Ok(());
         }
         let device = if what == k::S_IFIFO { 0 } else { entry.device };
-        match self.make(dir, name, &mut || sys::mknod(dir, name, what | 0o600, device)) {
+        match self.make(path, dir, name, &mut || sys::mknod(dir, name, what | 0o600, device)) {
             // In a user namespace.
             Err(e) if e.raw_os_error() == Some(libc::EPERM) && what != k::S_IFIFO => {
                 note("left out: a device, which only root of this host can make");

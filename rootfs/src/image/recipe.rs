@@ -5,15 +5,16 @@
 //! instead of the archive, this is a hundredth of it.
 //!
 //! ```text
-//! R LENGTH BYTES          as they are; LENGTH in 4 bytes, the lowest first
-//! F SIZE LENGTH PATH      the content of a file; SIZE in 8 bytes
-//! E SIZE                  the end; SIZE of the whole archive
+//! R LENGTH BYTES                  as they are; LENGTH in 4 bytes, the lowest first
+//! F OFFSET SIZE LENGTH PATH       a part of a file's content; OFFSET and SIZE in 8 bytes
+//! A NUMBER LENGTH PATH            what stood at PATH so far, and what is below it, stands in the directory aside, under NUMBER
+//! E SIZE                          the end; SIZE of the whole archive
 //! ```
-//! All of it compressed by gzip.
+//! All of it compressed by gzip. `A` is for archives that say a name twice, of which the last word counts.
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use flate2::write::GzEncoder;
@@ -29,6 +30,7 @@ pub struct Recipe {
     /// Not written yet: what stands together comes in pieces.
     raw: Vec<u8>,
     size: u64,
+    aside: u64,
 }
 
 /// The most that is kept in memory of what stands together.
@@ -38,7 +40,7 @@ impl Recipe {
     /// Writes to an empty file.
     pub fn new(file: File) -> Recipe {
         let out = GzEncoder::new(BufWriter::new(file), flate2::Compression::fast());
-        Recipe { out, raw: Vec::new(), size: 0 }
+        Recipe { out, raw: Vec::new(), size: 0, aside: 0 }
     }
 
     /// Bytes that are no file's content.
@@ -64,17 +66,33 @@ impl Recipe {
         Ok(())
     }
 
-    /// A file's content, at this path in the directory.
-    pub fn content(&mut self, path: &[u8], size: u64) -> io::Result<()> {
+    /// A part of a file's content, at this path in the directory.
+    pub fn content(&mut self, path: &[u8], offset: u64, size: u64) -> io::Result<()> {
         if size == 0 {
             return Ok(());
         }
         self.flush()?;
         self.size += size;
         self.out.write_all(b"F")?;
+        self.out.write_all(&offset.to_le_bytes())?;
         self.out.write_all(&size.to_le_bytes())?;
+        self.path(path)
+    }
+
+    fn path(&mut self, path: &[u8]) -> io::Result<()> {
         self.out.write_all(&(path.len() as u32).to_le_bytes())?;
         self.out.write_all(path)
+    }
+
+    /// What stands at this path gives way: the name under which it is to be put aside.
+    pub fn aside(&mut self, path: &[u8]) -> io::Result<CString> {
+        self.flush()?;
+        let number = self.aside;
+        self.aside += 1;
+        self.out.write_all(b"A")?;
+        self.out.write_all(&number.to_le_bytes())?;
+        self.path(path)?;
+        Ok(name_aside(number))
     }
 
     /// All has been said. The file, which is not on the disk for certain before `fsync`.
@@ -95,43 +113,110 @@ fn number<const N: usize>(recipe: &mut dyn Read) -> io::Result<[u8; N]> {
     recipe.read_exact(&mut bytes).map(|()| bytes)
 }
 
-/// Writes the archive that `recipe` and the layer's directory make. Whether it is what it was, its digest tells: that is for who asks.
-pub fn assemble(dir: BorrowedFd, recipe: &mut dyn Read, out: &mut dyn Write) -> io::Result<u64> {
-    let recipe = &mut flate2::bufread::GzDecoder::new(io::BufReader::new(recipe)) as &mut dyn Read;
-    let mut buffer = vec![0; 64 << 10];
-    let mut size = 0;
+fn name_aside(number: u64) -> CString {
+    CString::new(number.to_string()).unwrap_or_default()
+}
+
+/// One record.
+enum Record {
+    Raw(u64),
+    File { offset: u64, size: u64, path: Vec<u8> },
+    Aside { number: u64, path: Vec<u8> },
+    End(u64),
+}
+
+/// The next record. What follows `Raw` is for the caller to read.
+fn next(recipe: &mut dyn Read) -> io::Result<Record> {
+    let path = |recipe: &mut dyn Read| {
+        let length = u32::from_le_bytes(number(recipe)?) as usize;
+        let mut path = vec![0; if length > LONGEST { return Err(broken()) } else { length }];
+        recipe.read_exact(&mut path).map(|()| path)
+    };
+    Ok(match number::<1>(recipe)? {
+        [b'R'] => Record::Raw(u64::from(u32::from_le_bytes(number(recipe)?))),
+        [b'F'] => {
+            let (offset, size) = (u64::from_le_bytes(number(recipe)?), u64::from_le_bytes(number(recipe)?));
+            Record::File { offset, size, path: path(recipe)? }
+        }
+        [b'A'] => Record::Aside { number: u64::from_le_bytes(number(recipe)?), path: path(recipe)? },
+        [b'E'] => Record::End(u64::from_le_bytes(number(recipe)?)),
+        _ => return Err(broken()),
+    })
+}
+
+/// What was put aside: before which part of content, under which number, and from where.
+type Moved = (u64, u64, Vec<u8>);
+
+/// Reads through a recipe for what was put aside.
+fn moved(recipe: &mut dyn Read) -> io::Result<Vec<Moved>> {
+    let (mut all, mut parts) = (Vec::new(), 0);
     loop {
-        match number::<1>(recipe)? {
-            [b'R'] => {
-                let length = u64::from(u32::from_le_bytes(number(recipe)?));
-                copy(&mut recipe.take(length), length, &mut buffer, out)?;
-                size += length;
-            }
-            [b'F'] => {
-                let length = u64::from_le_bytes(number(recipe)?);
-                let named = u32::from_le_bytes(number(recipe)?) as usize;
-                if named > LONGEST {
+        match next(recipe)? {
+            Record::Raw(length) => {
+                if io::copy(&mut recipe.take(length), &mut io::sink())? < length {
                     return Err(broken());
                 }
-                let mut path = vec![0; named];
-                recipe.read_exact(&mut path)?;
-                let shown = String::from_utf8_lossy(&path).into_owned();
-                let flags = k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK | k::O_NOCTTY;
-                let read = || -> io::Result<()> {
-                    let file = path::open(dir, &CString::new(path)?, flags, Links::Follow)?;
-                    let found = sys::statx(file.as_fd(), c"")?;
-                    if kind(&found) != k::S_IFREG || found.stx_size != length {
-                        return Err(broken());
-                    }
-                    copy(&mut File::from(file), length, &mut buffer, out)
-                };
-                read().map_err(|e| io::Error::new(e.kind(), format!("{shown}: {e}")))?;
-                size = size.checked_add(length).ok_or_else(broken)?;
             }
-            [b'E'] if u64::from_le_bytes(number(recipe)?) == size => return Ok(size),
-            _ => return Err(broken()),
+            Record::File { .. } => parts += 1,
+            Record::Aside { number, path } => all.push((parts, number, path)),
+            Record::End(_) => return Ok(all),
         }
     }
+}
+
+/// Writes the archive that a recipe, the layer's directory, and the one with what was put aside make. Whether it is what it was, its
+/// digest tells: that is for who asks.
+pub fn assemble(
+    dir: BorrowedFd,
+    aside: BorrowedFd,
+    recipe: &mut (impl Read + Seek),
+    out: &mut dyn Write,
+) -> io::Result<u64> {
+    let moved = moved(&mut flate2::bufread::GzDecoder::new(io::BufReader::new(&mut *recipe)))?;
+    recipe.rewind()?;
+    let recipe = &mut flate2::bufread::GzDecoder::new(io::BufReader::new(recipe)) as &mut dyn Read;
+    let mut buffer = vec![0; 64 << 10];
+    let (mut made, mut parts) = (0_u64, 0);
+    loop {
+        match next(recipe)? {
+            Record::Raw(length) => {
+                copy(&mut recipe.take(length), length, &mut buffer, out)?;
+                made += length;
+            }
+            Record::File { offset, size, path } => {
+                let shown = String::from_utf8_lossy(&path).into_owned();
+                // The first move after it was written: what is aside is not moved again.
+                let gone = moved.iter().find_map(|(before, number, from)| {
+                    let below =
+                        path.strip_prefix(&from[..]).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))?;
+                    (*before > parts).then(|| [number.to_string().as_bytes(), below].concat())
+                });
+                let (root, path) = gone.map_or((dir, path), |path| (aside, path));
+                let file = open(root, path);
+                let content = file.and_then(|mut file| {
+                    let end = offset.checked_add(size).ok_or_else(broken)?;
+                    if file.metadata()?.len() < end {
+                        return Err(broken());
+                    }
+                    file.seek(io::SeekFrom::Start(offset))?;
+                    copy(&mut file, size, &mut buffer, out)
+                });
+                content.map_err(|e| io::Error::new(e.kind(), format!("{shown}: {e}")))?;
+                made = made.checked_add(size).ok_or_else(broken)?;
+                parts += 1;
+            }
+            Record::Aside { .. } => {}
+            Record::End(size) if size == made => return Ok(made),
+            Record::End(_) => return Err(broken()),
+        }
+    }
+}
+
+/// A regular file, and nothing else.
+fn open(root: BorrowedFd, path: Vec<u8>) -> io::Result<File> {
+    let flags = k::O_RDONLY | k::O_NOFOLLOW | k::O_NONBLOCK | k::O_NOCTTY;
+    let file = path::open(root, &CString::new(path)?, flags, Links::Follow)?;
+    if kind(&sys::statx(file.as_fd(), c"")?) == k::S_IFREG { Ok(file.into()) } else { Err(broken()) }
 }
 
 /// Exactly so many bytes.

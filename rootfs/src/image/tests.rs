@@ -10,7 +10,7 @@ use std::path::Path;
 use tar::EntryType::{self, Block, Char, Directory, Fifo, Link, Regular, Symlink};
 
 use super::digest::Digest;
-use super::layer::{self, Limits, Made, Rules};
+use super::layer::{self, Kept, Limits, Made, Rules};
 use super::recipe::{self, Recipe};
 use crate::copy::Owner;
 use crate::scratch::Scratch;
@@ -35,7 +35,9 @@ fn unpack_by(scratch: &Scratch, to: &str, mut bytes: &[u8], limits: Limits) -> R
     let path = scratch.at(&format!("{}.recipe", to.replace('/', ".")));
     let recipe = RefCell::new(Recipe::new(fs::File::create(&path).unwrap()));
     let rules = Rules { owner: Owner::Maker, opaque: OPAQUE, limits };
-    let made = layer::unpack(scratch.open(to).as_fd(), &mut bytes, &rules, Some(&recipe), &mut |path, why| {
+    let aside = scratch.open(&format!("{to}.aside"));
+    let kept = Kept { recipe: &recipe, aside: aside.as_fd() };
+    let made = layer::unpack(scratch.open(to).as_fd(), &mut bytes, &rules, Some(kept), &mut |path, why| {
         notes.push(format!("{}: {why}", path.display()));
     })?;
     recipe.into_inner().finish().unwrap();
@@ -51,7 +53,9 @@ fn unpack(scratch: &Scratch, to: &str, bytes: &[u8]) -> Result<Unpacked, Failed>
 /// The archive once more, of its directory and its recipe.
 fn again(scratch: &Scratch, from: &str, unpacked: &Unpacked) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let size = recipe::assemble(scratch.open(from).as_fd(), &mut &unpacked.recipe[..], &mut bytes).unwrap();
+    let (dir, aside) = (scratch.open(from), scratch.open(&format!("{from}.aside")));
+    let recipe = &mut std::io::Cursor::new(&unpacked.recipe);
+    let size = recipe::assemble(dir.as_fd(), aside.as_fd(), recipe, &mut bytes).unwrap();
     assert_eq!((size, size), (bytes.len() as u64, unpacked.made.bytes));
     bytes
 }
@@ -212,26 +216,60 @@ fn nothing_leads_out_of_the_layer() {
     }
 }
 
-/// The last word counts, and then the recipe alone is not enough.
+/// The last word counts for the tree, and every word for the archive.
 #[test]
-fn what_is_said_twice_is_not_made_again() {
+fn what_is_said_twice_is_made_again() {
     let scratch = Scratch::new();
     let cases: &[(&[Said], bool)] = &[
-        (&[(Regular, "x", "", "1"), (Regular, "x", "", "new")], false),
-        (&[(Directory, "x", "", ""), (Regular, "x/f", "", "1"), (Regular, "x", "", "new")], false),
-        (&[(Symlink, "x", "y", ""), (Regular, "x", "", "new")], false),
-        (&[(Regular, "a", "", "old"), (Link, "x", "a", ""), (Regular, "x", "", "new")], false),
-        (&[(Regular, "x", "", "new"), (Link, "x", "x", "")], false),
+        (&[(Regular, "x", "", "1"), (Regular, "x", "", "new")], true),
+        (&[(Regular, "x", "", "1"), (Regular, "x", "", "22"), (Regular, "x", "", "new")], true),
+        (&[(Directory, "x", "", ""), (Regular, "x/f", "", "1"), (Regular, "x", "", "new")], true),
+        (&[(Regular, "a", "", "old"), (Link, "x", "a", ""), (Regular, "x", "", "new")], true),
+        (&[(Regular, "x", "", "new"), (Link, "x", "x", "")], true),
         (&[(Regular, "x", "", "new"), (Link, "y", "x", "")], true),
         (&[(Directory, "d", "", ""), (Directory, "d", "", ""), (Regular, "x", "", "new")], true),
+        (&[(Regular, ".wh.d", "", "what is in here?"), (Regular, "x", "", "new")], true),
+        (
+            &[
+                (Regular, "d/d/f", "", "1"),
+                (Regular, "d/d", "", "2"),
+                (Regular, "d", "", "3"),
+                (Regular, "d2", "", "4"),
+                (Fifo, "d", "", ""),
+                (Regular, "d/", "", ""),
+                (Regular, "d/d/f", "", "5"),
+                (Regular, "x", "", "new"),
+            ],
+            true,
+        ),
+        (&[(Symlink, "x", "y", ""), (Regular, "x", "", "new")], false),
     ];
     for (n, (entries, exact)) in cases.iter().enumerate() {
-        let to = format!("to{n}");
-        let unpacked = unpack(&scratch, &to, &archive(entries)).unwrap();
+        let (to, bytes) = (format!("to{n}"), archive(entries));
+        let unpacked = unpack(&scratch, &to, &bytes).unwrap();
         assert_eq!(scratch.read(&format!("{to}/x")), "new", "{n}");
         assert_eq!(unpacked.made.exact, *exact, "{n}");
+        assert!(!exact || again(&scratch, &to, &unpacked) == bytes, "{n}");
     }
     assert_eq!(scratch.read("to3/a"), "old");
+    assert_eq!((scratch.read("to8/d/d/f"), scratch.read("to8/d2")), ("5".to_owned(), "4".to_owned()));
+}
+
+#[test]
+fn holes_stay_holes() {
+    let scratch = Scratch::new();
+    scratch.dir("from");
+    let file = fs::File::create(scratch.at("from/sparse")).unwrap();
+    for at in [1 << 20, 3 << 20, 5 << 20] {
+        std::os::unix::fs::FileExt::write_all_at(&file, b"data", at).unwrap();
+    }
+    file.set_len(9 << 20).unwrap();
+    let bytes = run(&["tar", "--format", "gnu", "-cSf", "-", "."], &scratch.at("from"), b"");
+    assert!(bytes.len() < 1 << 20, "tar finds no holes here");
+    let unpacked = unpack(&scratch, "to", &bytes).unwrap();
+    same(&scratch, "from", "to");
+    assert!(fs::metadata(scratch.at("to/sparse")).unwrap().blocks() * 512 < 1 << 20);
+    assert!(unpacked.made.exact && again(&scratch, "to", &unpacked) == bytes);
 }
 
 #[test]
@@ -374,6 +412,7 @@ fn garbage_never_panics_and_never_leaves() {
         good.push(run(&["tar", "--format", format, "-cSf", "-", "sub", "file"], &scratch.at("from"), b""));
     }
     scratch.dir("jail/to");
+    scratch.dir("jail/to.aside");
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for round in 0..2000 {
         let mut bytes = good[round % good.len()].clone();
@@ -398,11 +437,14 @@ fn garbage_never_panics_and_never_leaves() {
             let mut recipe = unpacked.recipe;
             let at = dice.roll(recipe.len());
             recipe[at] ^= 1 << dice.roll(8);
-            let dir = scratch.open("jail/to");
-            let _ = recipe::assemble(dir.as_fd(), &mut &recipe[..], &mut std::io::sink());
+            let (dir, aside) = (scratch.open("jail/to"), scratch.open("jail/to.aside"));
+            let recipe = &mut std::io::Cursor::new(recipe);
+            let _ = recipe::assemble(dir.as_fd(), aside.as_fd(), recipe, &mut std::io::sink());
         }
-        assert_eq!(fs::read_dir(scratch.at("jail")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(scratch.at("jail")).unwrap().count(), 2);
         let _ = crate::remove::tree(scratch.open("jail").as_fd(), c"to");
+        let _ = crate::remove::tree(scratch.open("jail").as_fd(), c"to.aside");
+        scratch.dir("jail/to.aside");
     }
     assert_eq!(scratch.read("from/file"), "content");
 }
