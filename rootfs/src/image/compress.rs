@@ -1,7 +1,7 @@
 //! Streams that may be compressed: gzip (RFC 1952), zstd (RFC 8878), or neither, which their first bytes tell. What media types say is
 //! not asked: they lie, and files have none.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -37,12 +37,15 @@ pub struct Decompressed<R: Read> {
     zstd: Option<Box<FrameDecoder>>,
 }
 
+/// What has been looked at already, and the rest.
+type Input<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
+
 enum State<R: Read> {
     /// Between two members or frames, which are all of one kind.
-    Between(Compression, BufReader<R>),
-    Plain(BufReader<R>),
-    Gzip(GzDecoder<BufReader<R>>),
-    Zstd(BufReader<R>),
+    Between(Compression, Input<R>),
+    Plain(Input<R>),
+    Gzip(GzDecoder<Input<R>>),
+    Zstd(Input<R>),
     /// A member broke off.
     Broken,
 }
@@ -53,8 +56,7 @@ fn broken(what: String) -> io::Error {
 
 impl<R: Read> Decompressed<R> {
     /// Looks at the first bytes. `InvalidData` if it is compressed by something that is not undone here.
-    pub fn new(input: R) -> io::Result<Decompressed<R>> {
-        let mut input = BufReader::with_capacity(64 << 10, input);
+    pub fn new(mut input: R) -> io::Result<Decompressed<R>> {
         let start = beginning(&mut input)?;
         if let Some((_, by)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
             return Err(broken(format!(
@@ -63,12 +65,12 @@ impl<R: Read> Decompressed<R> {
         }
         let skippable = start.first().is_some_and(|b| b & 0xf0 == SKIPPABLE.0)
             && start.get(1..).is_some_and(|rest| rest.starts_with(SKIPPABLE.1));
-        let state = if start.starts_with(GZIP) {
-            State::Between(Compression::Gzip, input)
-        } else if start.starts_with(ZSTD) || skippable {
-            State::Between(Compression::Zstd, input)
-        } else {
-            State::Plain(input)
+        let (gzip, zstd) = (start.starts_with(GZIP), start.starts_with(ZSTD) || skippable);
+        let input = BufReader::with_capacity(64 << 10, Cursor::new(start).chain(input));
+        let state = match (gzip, zstd) {
+            (true, _) => State::Between(Compression::Gzip, input),
+            (_, true) => State::Between(Compression::Zstd, input),
+            _ => State::Plain(input),
         };
         Ok(Decompressed { state, zstd: None })
     }
@@ -84,15 +86,11 @@ impl<R: Read> Decompressed<R> {
     }
 }
 
-/// The first bytes, which stay to be read: as many as come, up to [`MAGIC`].
-fn beginning<R: Read>(input: &mut BufReader<R>) -> io::Result<Vec<u8>> {
-    // `fill_buf` does not add to what it has; a pipe may come in pieces. Those that are too short are of no kind that we know.
-    loop {
-        match input.fill_buf() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            here => return here.map(|here| here.get(..here.len().min(MAGIC)).unwrap_or_default().to_vec()),
-        }
-    }
+/// The first bytes: [`MAGIC`] of them, if there are as many. A pipe may bring them one by one.
+fn beginning(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::with_capacity(MAGIC);
+    input.take(MAGIC as u64).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 impl<R: Read> Read for Decompressed<R> {
@@ -134,7 +132,7 @@ impl<R: Read> Read for Decompressed<R> {
     }
 }
 
-fn at_end<R: Read>(input: &mut BufReader<R>) -> io::Result<bool> {
+fn at_end(input: &mut impl BufRead) -> io::Result<bool> {
     loop {
         match input.fill_buf() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -144,7 +142,7 @@ fn at_end<R: Read>(input: &mut BufReader<R>) -> io::Result<bool> {
 }
 
 /// The next frame of zstd, or what comes behind one that is to be skipped.
-fn frame<R: Read>(decoder: &mut FrameDecoder, mut input: BufReader<R>) -> io::Result<State<R>> {
+fn frame<R: Read>(decoder: &mut FrameDecoder, mut input: Input<R>) -> io::Result<State<R>> {
     match decoder.init(&mut input) {
         Ok(()) => Ok(State::Zstd(input)),
         Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
@@ -185,6 +183,15 @@ mod tests {
         output.status.success().then_some(output.stdout)
     }
 
+    struct OneByOne<'a>(&'a [u8]);
+
+    impl Read for OneByOne<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let most = into.len().min(1);
+            self.0.read(&mut into[..most])
+        }
+    }
+
     fn undone(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         Decompressed::new(bytes)?.read_to_end(&mut out)?;
@@ -204,6 +211,10 @@ mod tests {
             // One behind the other, as pigz and estargz have it.
             let twice = [&small[..], &small[..]].concat();
             assert!(undone(&twice).unwrap() == [&text[..], &text[..]].concat(), "{words:?} twice");
+            // As a pipe brings it, in the worst case.
+            let mut slowly = Vec::new();
+            Decompressed::new(OneByOne(&small[..])).unwrap().read_to_end(&mut slowly).unwrap();
+            assert!(slowly == text, "{words:?} byte by byte");
             for end in [5, 20, small.len() / 2, small.len() - 1] {
                 assert!(undone(&small[..end]).is_err(), "{words:?}: {end} of {}", small.len());
             }

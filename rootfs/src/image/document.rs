@@ -104,6 +104,11 @@ impl Platform {
         Some(Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant })
     }
 
+    /// Whether something for `self` runs on `wanted`.
+    pub fn serves(&self, wanted: &Platform) -> bool {
+        self.distance(wanted).is_some()
+    }
+
     /// How well something for `self` serves one who wants `wanted`: the least is best, none is not at all.
     fn distance(&self, wanted: &Platform) -> Option<u32> {
         if (&self.os, &self.architecture) != (&wanted.os, &wanted.architecture) {

@@ -144,11 +144,16 @@ fn next(recipe: &mut dyn Read) -> io::Result<Record> {
     })
 }
 
+/// How many bytes the archive of this recipe has.
+pub fn size(recipe: &mut dyn Read) -> io::Result<u64> {
+    read_through(&mut flate2::bufread::GzDecoder::new(io::BufReader::new(recipe))).map(|(_, size)| size)
+}
+
 /// What was put aside: before which part of content, under which number, and from where.
 type Moved = (u64, u64, Vec<u8>);
 
-/// Reads through a recipe for what was put aside.
-fn moved(recipe: &mut dyn Read) -> io::Result<Vec<Moved>> {
+/// Reads through a recipe for what was put aside, and for the archive's size.
+fn read_through(recipe: &mut dyn Read) -> io::Result<(Vec<Moved>, u64)> {
     let (mut all, mut parts) = (Vec::new(), 0);
     loop {
         match next(recipe)? {
@@ -159,7 +164,7 @@ fn moved(recipe: &mut dyn Read) -> io::Result<Vec<Moved>> {
             }
             Record::File { .. } => parts += 1,
             Record::Aside { number, path } => all.push((parts, number, path)),
-            Record::End(_) => return Ok(all),
+            Record::End(size) => return Ok((all, size)),
         }
     }
 }
@@ -172,7 +177,7 @@ pub fn assemble(
     recipe: &mut (impl Read + Seek),
     out: &mut dyn Write,
 ) -> io::Result<u64> {
-    let moved = moved(&mut flate2::bufread::GzDecoder::new(io::BufReader::new(&mut *recipe)))?;
+    let (moved, _) = read_through(&mut flate2::bufread::GzDecoder::new(io::BufReader::new(&mut *recipe)))?;
     recipe.rewind()?;
     let recipe = &mut flate2::bufread::GzDecoder::new(io::BufReader::new(recipe)) as &mut dyn Read;
     let mut buffer = vec![0; 64 << 10];

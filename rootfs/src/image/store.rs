@@ -318,16 +318,28 @@ impl Open<'_> {
         Ok(false)
     }
 
-    /// Writes a layer's archive, not compressed, as it came: its bytes are those that its digest is of, or this fails.
-    pub fn archive(&self, layer: &Digest, out: &mut dyn Write) -> io::Result<u64> {
+    /// How many bytes a layer's archive has, not compressed.
+    pub fn archive_size(&self, layer: &Digest) -> io::Result<u64> {
+        let (_, mut recipe) = self.recipe(layer)?;
+        recipe::size(&mut recipe)
+    }
+
+    /// A layer's directory, and its recipe.
+    fn recipe(&self, layer: &Digest) -> io::Result<(OwnedFd, File)> {
         let dir = folder(self.store.folder(LAYERS)?.as_fd(), &named(layer))?;
-        let mut hashed = Hashing { out, hasher: super::digest::Hasher::new() };
-        let open = |name| sys::openat(dir.as_fd(), name, k::O_RDONLY | k::O_NOFOLLOW, 0).map(File::from);
-        let Some(mut recipe) = there(open(RECIPE))? else {
+        let found = there(sys::openat(dir.as_fd(), RECIPE, k::O_RDONLY | k::O_NOFOLLOW, 0))?;
+        let recipe = found.map(File::from).ok_or_else(|| {
             let why = "its archive replaced a link by which it had gone, and cannot be made again to the byte: pull or load the image where \
                 it is needed";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, format!("the layer {layer}: {why}")));
-        };
+            io::Error::new(io::ErrorKind::Unsupported, format!("the layer {layer}: {why}"))
+        })?;
+        Ok((dir, recipe))
+    }
+
+    /// Writes a layer's archive, not compressed, as it came: its bytes are those that its digest is of, or this fails.
+    pub fn archive(&self, layer: &Digest, out: &mut dyn Write) -> io::Result<u64> {
+        let (dir, mut recipe) = self.recipe(layer)?;
+        let mut hashed = Hashing { out, hasher: super::digest::Hasher::new() };
         let (tree, aside) = (folder(dir.as_fd(), TREE)?, folder(dir.as_fd(), ASIDE)?);
         recipe::assemble(tree.as_fd(), aside.as_fd(), &mut recipe, &mut hashed)?;
         let length = hashed.hasher.length();

@@ -273,6 +273,11 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
+    /// The next `size` bytes, to be read. What is left of them when this is dropped comes next.
+    pub fn content(&mut self, size: u64) -> Content<'_, 'a> {
+        Content { archive: self, left: size }
+    }
+
     /// Passes over the next `size` bytes.
     pub fn skip(&mut self, size: u64) -> io::Result<()> {
         match self.heard.take() {
@@ -281,6 +286,29 @@ impl<'a> Archive<'a> {
                 let passed = self.pass(size, &mut |part| heard(part));
                 self.heard = Some(heard);
                 passed
+            }
+        }
+    }
+}
+
+/// A file's content.
+pub struct Content<'b, 'a> {
+    archive: &'b mut Archive<'a>,
+    /// Bytes that have not been read.
+    pub left: u64,
+}
+
+impl Read for Content<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let want = self.left.min(into.len() as u64) as usize;
+        if want == 0 {
+            return Ok(0);
+        }
+        match self.archive.input.read(into.get_mut(..want).unwrap_or_default())? {
+            0 => Err(cut_off()),
+            got => {
+                self.left -= got as u64;
+                Ok(got)
             }
         }
     }
