@@ -397,7 +397,9 @@ pub fn save(open: &Open, images: &[(Image, Vec<Reference>)], out: &mut dyn Write
     let wrong = |e| Failed::new(Path::new(""), "write the archive", e);
     let mut written = Vec::new();
     let (mut of_docker, mut of_oci) = (Vec::new(), Vec::new());
-    directories(out).map_err(wrong)?;
+    for name in ["blobs/", "blobs/sha256/"] {
+        header(out, name, EntryType::Directory, 0).map_err(wrong)?;
+    }
     for (image, names) in images {
         let config = open.document(&image.id).map_err(wrong)?;
         let mut layers = Vec::new();
@@ -406,7 +408,7 @@ pub fn save(open: &Open, images: &[(Image, Vec<Reference>)], out: &mut dyn Write
             layers.push(descriptor(LAYER, layer, size));
             if !written.contains(layer) {
                 written.push(*layer);
-                header(out, &blob_name(layer), size).map_err(wrong)?;
+                header(out, &blob_name(layer), EntryType::Regular, size).map_err(wrong)?;
                 let length = open.archive(layer, out).map_err(wrong)?;
                 if length != size {
                     return Err(wrong(bad(format!("the layer {layer} changed while it was written"))));
@@ -479,29 +481,17 @@ fn descriptor(kind: &str, digest: &Digest, size: u64) -> Value {
 }
 
 /// The same header in every archive of the same images: of nobody, and of 1970.
-fn header(out: &mut dyn Write, name: &str, size: u64) -> io::Result<()> {
+fn header(out: &mut dyn Write, name: &str, kind: EntryType, size: u64) -> io::Result<()> {
     let mut header = Header::new_gnu();
-    header.set_mode(0o644);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+    header.set_mode(if kind == EntryType::Directory { 0o755 } else { 0o644 });
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(size);
-    header.set_entry_type(EntryType::Regular);
+    header.set_entry_type(kind);
     header.set_path(name)?;
     header.set_cksum();
     out.write_all(header.as_bytes())
-}
-
-fn directories(out: &mut dyn Write) -> io::Result<()> {
-    for name in ["blobs/", "blobs/sha256/"] {
-        let mut header = Header::new_gnu();
-        header.set_mode(0o755);
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
-        header.set_size(0);
-        header.set_entry_type(EntryType::Directory);
-        header.set_path(name)?;
-        header.set_cksum();
-        out.write_all(header.as_bytes())?;
-    }
-    Ok(())
 }
 
 fn fill_block(out: &mut dyn Write, size: u64) -> io::Result<()> {
@@ -509,7 +499,7 @@ fn fill_block(out: &mut dyn Write, size: u64) -> io::Result<()> {
 }
 
 fn file(out: &mut dyn Write, name: &str, bytes: &[u8]) -> io::Result<()> {
-    header(out, name, bytes.len() as u64)?;
+    header(out, name, EntryType::Regular, bytes.len() as u64)?;
     out.write_all(bytes)?;
     fill_block(out, bytes.len() as u64)
 }
