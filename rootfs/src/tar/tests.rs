@@ -205,11 +205,12 @@ pub(crate) fn archive(entries: &[(EntryType, &str, &str, &str)]) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn nothing_leads_out_of_the_directory() {
-    let scratch = Scratch::new();
+/// Archives that try to get out of the directory that they are unpacked to, each by `unpack` to one of its own; and after each, a look at
+/// what is outside.
+pub(crate) fn nothing_gets_out(scratch: &Scratch, unpack: &dyn Fn(&str, &[u8])) {
     let outside = scratch.dir("outside");
     fs::write(scratch.at("outside/precious"), "precious").unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
     let away = outside.to_str().unwrap();
     let beside = format!("{away}/new");
     let precious = format!("{away}/precious");
@@ -229,20 +230,32 @@ fn nothing_leads_out_of_the_directory() {
         &[(Symlink, "l", "/proc/self/root", ""), (Regular, &format!("l{beside}"), "", "x")],
         &[(Symlink, "l", "/proc/self/cwd", ""), (Directory, "l/new", "", "")],
         &[(Directory, "../outside", "", ""), (Directory, "..", "", "")],
+        &[(Symlink, "l", away, ""), (Directory, "l", "", "")],
         &[(Symlink, ".", away, ""), (Regular, "new", "", "x")],
         &[(Symlink, "/", away, ""), (Regular, "new", "", "x")],
         &[(Symlink, "a/..", away, ""), (Regular, "new", "", "x")],
         &[(Fifo, "../outside/new", "", "")],
+        // In a layer, these take something away: here, and nowhere else.
+        &[(Symlink, "l", away, ""), (Regular, "l/.wh.precious", "", "")],
+        &[(Symlink, "l", away, ""), (Regular, "l/.wh..wh..opq", "", "")],
+        &[(Regular, "../outside/.wh.precious", "", "")],
+        // What is replaced by something else is removed, and what it leads to is not.
+        &[(Symlink, "l", away, ""), (Fifo, "l", "", ""), (Directory, "l", "", "")],
     ];
     for (n, entries) in attempts.iter().enumerate() {
-        let _ = unpacked(&scratch, &format!("to{n}"), &archive(entries));
+        unpack(&format!("to{n}"), &archive(entries));
         assert_eq!(scratch.all("outside"), ["precious"], "attempt {n}");
         assert_eq!(scratch.read("outside/precious"), "precious", "attempt {n}");
-        assert_eq!(
-            fs::metadata(&outside).unwrap().mode() & 0o777,
-            0o755 & fs::metadata(scratch.at("to0")).unwrap().mode()
-        );
+        assert_eq!(fs::metadata(&outside).unwrap().mode() & 0o7777, 0o755, "attempt {n}");
+        let mut list = [0; 100];
+        assert_eq!(sys::list_attributes(scratch.open("outside").as_fd(), &mut list).unwrap_or(0), 0, "attempt {n}");
     }
+}
+
+#[test]
+fn nothing_leads_out_of_the_directory() {
+    let scratch = Scratch::new();
+    nothing_gets_out(&scratch, &|to, bytes| drop(unpacked(&scratch, to, bytes)));
     // Confined, not refused: `..` and `/` are the directory itself.
     assert_eq!(scratch.read("to0/outside/new"), "x");
     for (entries, words) in [
