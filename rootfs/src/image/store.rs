@@ -50,6 +50,9 @@ const ASIDE: &CStr = c"aside";
 /// Which start of the machine `partial/` is of.
 const BOOT: &CStr = c"boot";
 
+/// What the names begin with of what is being made.
+const NEW: &str = "new-";
+
 /// The first line of an image's file.
 const HEADER: &str = "image 1";
 
@@ -132,7 +135,7 @@ fn digest_of(name: &CStr) -> Option<Digest> {
 
 fn random_name() -> CString {
     let random = RandomState::new().build_hasher().finish();
-    CString::new(format!("new-{random:016x}")).unwrap_or_default()
+    CString::new(format!("{NEW}{random:016x}")).unwrap_or_default()
 }
 
 /// A small file of ours, whole.
@@ -474,7 +477,12 @@ impl Open<'_> {
 /// What was begun before the machine went down, or by who was killed, is taken away.
 fn new_boot(partial: &OwnedFd) -> io::Result<()> {
     let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let same = there(read_small(partial.as_fd(), BOOT, 4096))?.is_some_and(|there| there == boot);
+    let same =
+        || Ok::<_, io::Error>(there(read_small(partial.as_fd(), BOOT, 4096))?.is_some_and(|there| there == boot));
+    // One at a time: what the first one makes anew is not of before.
+    let lock = if same()? { None } else { Some(folder(partial.as_fd(), c".")?) };
+    lock.as_ref().map_or(Ok(()), |lock| sys::lock(lock.as_fd(), LOCK_EX))?;
+    let same = same()?;
     for name in names(partial.as_fd())? {
         let whole = digest_of(&name).is_some();
         if name.as_c_str() == BOOT || whole && same {
@@ -562,6 +570,13 @@ impl Alone<'_> {
         let documents: BTreeSet<Digest> =
             images.iter().flat_map(|image| [Some(image.id), image.manifest].into_iter().flatten()).collect();
         let mut freed = 0;
+        for place in [IMAGES, NAMES] {
+            // Of who was killed while he wrote one.
+            let dir = self.store.folder(place)?;
+            for name in names(dir.as_fd())?.iter().filter(|name| name.to_bytes().starts_with(NEW.as_bytes())) {
+                sys::unlink(dir.as_fd(), name, false)?;
+            }
+        }
         for (place, kept) in [(LAYERS, &layers), (BLOBS, &documents), (PARTIAL, &BTreeSet::new())] {
             let dir = self.store.folder(place)?;
             for name in names(dir.as_fd())? {

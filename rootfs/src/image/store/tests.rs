@@ -139,9 +139,15 @@ fn what_was_begun_is_no_image_and_is_swept() {
     assert_eq!(below(&scratch, "store/partial"), left);
     assert!(!open.has_layer(&begun).unwrap());
     drop((open, alive));
+    for place in ["blobs", "images", "names"] {
+        fs::write(scratch.at(&format!("store/{place}/new-killed")), "half").unwrap();
+    }
     let alone = store.alone().unwrap();
     assert!(alone.sweep().unwrap() > 0);
     assert_eq!(below(&scratch, "store/partial"), ["boot"]);
+    for place in ["blobs", "images", "names"] {
+        assert_eq!(below(&scratch, &format!("store/{place}")), Vec::<String>::new(), "{place}");
+    }
 
     // An image of layers that are not there is none.
     drop(alone);
