@@ -41,7 +41,7 @@ pub struct Entry {
     /// Bytes that follow, without what fills the last block.
     pub stored: u64,
     /// For a sparse file: where which of them belong, and how long it is.
-    pub sparse: Option<(Vec<(u64, u64)>, u64)>,
+    pub sparse: Option<Parts>,
     /// Extended attributes, names and values (`SCHILY.xattr.`).
     pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -56,6 +56,26 @@ pub(super) struct Extended {
     gid: Option<u64>,
     time: Option<(i64, u32)>,
     attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    holes: Holes,
+}
+
+/// What extended headers say about a sparse file, in one of GNU tar's three ways (its manual, "Storing Sparse Files").
+#[derive(Default)]
+struct Holes {
+    /// 1: the map stands before the content.
+    major: Option<u64>,
+    /// How the file is called, where its header has another name, for programs that do not know of holes.
+    name: Option<Vec<u8>>,
+    /// How long the file is.
+    real: Option<u64>,
+    /// Offset and length of each part.
+    numbers: Vec<u64>,
+}
+
+impl Holes {
+    fn is_any(&self) -> bool {
+        self.major.is_some() || self.real.is_some() || !self.numbers.is_empty()
+    }
 }
 
 /// Told every byte of an archive that is no file's content, in order.
@@ -158,9 +178,9 @@ impl<'a> Archive<'a> {
         }
     }
 
-    fn entry(&mut self, header: &Header, kind: EntryType, size: u64, said: Extended) -> io::Result<Entry> {
+    fn entry(&mut self, header: &Header, kind: EntryType, size: u64, mut said: Extended) -> io::Result<Entry> {
         let old = header.as_old();
-        let path = said.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let path = said.holes.name.take().or(said.path).unwrap_or_else(|| header.path_bytes().into_owned());
         let link =
             said.link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
         // What is out of bounds is nobody's: Settings::owner() decides what that means.
@@ -172,9 +192,13 @@ impl<'a> Archive<'a> {
             None => (number(header.mtime(), &old.mtime)? as i64, 0),
         };
         let half = |found: io::Result<Option<u32>>| found.ok().flatten().unwrap_or(0);
-        let sparse = match kind {
-            EntryType::GNUSparse => Some(self.sparse_map(header, size)?),
-            _ => None,
+        let (sparse, size) = match kind {
+            EntryType::GNUSparse => (Some(self.sparse_map(header, size)?), size),
+            EntryType::Regular if said.holes.is_any() => {
+                let (parts, size) = self.sparse_parts(&said.holes, size)?;
+                (Some(parts), size)
+            }
+            _ => (None, size),
         };
         // Old archives have no type for directories, but a slash.
         let kind = if kind == EntryType::Regular && path.ends_with(b"/") { EntryType::Directory } else { kind };
@@ -217,7 +241,7 @@ impl<'a> Archive<'a> {
     }
 
     /// Where the parts of a sparse file belong (GNU's own format).
-    fn sparse_map(&mut self, header: &Header, stored: u64) -> io::Result<(Vec<(u64, u64)>, u64)> {
+    fn sparse_map(&mut self, header: &Header, stored: u64) -> io::Result<Parts> {
         let gnu = header.as_gnu().ok_or_else(|| bad("a sparse file in a header that is not GNU's"))?;
         let real = gnu.real_size()?;
         let mut parts = Vec::new();
@@ -239,19 +263,48 @@ impl<'a> Archive<'a> {
             add(&mut parts, next.sparse())?;
             more = next.is_extended();
         }
-        let mut end = 0;
-        let mut sum = 0u64;
-        for (offset, length) in &parts {
-            if *offset < end || *length > i64::MAX as u64 {
-                return Err(bad("a sparse file whose parts are out of order"));
+        fitting(parts, real, stored)
+    }
+
+    /// The same, as extended headers say it; and how many bytes the content has without a map that stands before it.
+    fn sparse_parts(&mut self, holes: &Holes, size: u64) -> io::Result<(Parts, u64)> {
+        let real = holes.real.ok_or_else(|| bad("a sparse file that does not say how long it is"))?;
+        let (numbers, stored) = match holes.major {
+            Some(1) => self.map_before_content(size)?,
+            _ => (holes.numbers.clone(), size),
+        };
+        let parts = numbers.chunks(2).map(|pair| match *pair {
+            [offset, length] => Ok((offset, length)),
+            _ => Err(bad("a sparse file whose map ends in the middle")),
+        });
+        // A part of no length says where the file ends.
+        let parts = parts.filter(|part| !matches!(part, Ok((_, 0)))).collect::<io::Result<_>>()?;
+        Ok((fitting(parts, real, stored)?, stored))
+    }
+
+    /// How many parts there are, and their offsets and lengths, each with a line's end, in whole blocks.
+    fn map_before_content(&mut self, size: u64) -> io::Result<(Vec<u64>, u64)> {
+        let broken = || bad("a sparse file with a broken map");
+        let (mut numbers, mut digits, mut used) = (Vec::new(), Vec::new(), 0);
+        loop {
+            if used + BLOCK as u64 > size || used > MOST_EXTENDED {
+                return Err(broken());
             }
-            end = offset.saturating_add(*length);
-            sum = sum.saturating_add(*length);
+            let block = self.block()?.ok_or_else(cut_off)?;
+            used += BLOCK as u64;
+            for byte in block {
+                if byte != b'\n' {
+                    digits.push(byte);
+                    continue;
+                }
+                numbers.push(decimal(&digits).ok_or_else(broken)?);
+                digits.clear();
+                let wanted = numbers.first().and_then(|count| count.checked_mul(2)).ok_or_else(broken)?;
+                if numbers.len() as u64 - 1 == wanted {
+                    return Ok((numbers.split_off(1), size - used));
+                }
+            }
         }
-        if sum != stored || end > real || real > i64::MAX as u64 {
-            return Err(bad("a sparse file whose parts do not fit its size"));
-        }
-        Ok((parts, real))
     }
 
     /// Hands the next `size` bytes on.
@@ -312,6 +365,26 @@ impl Read for Content<'_, '_> {
             }
         }
     }
+}
+
+/// Where the parts of a sparse file belong, and how long it is.
+pub type Parts = (Vec<(u64, u64)>, u64);
+
+/// The parts of a file of this length, if they are in order and as long as what is stored.
+fn fitting(parts: Vec<(u64, u64)>, real: u64, stored: u64) -> io::Result<Parts> {
+    let mut end = 0;
+    let mut sum = 0u64;
+    for (offset, length) in &parts {
+        if *offset < end || *length > i64::MAX as u64 {
+            return Err(bad("a sparse file whose parts are out of order"));
+        }
+        end = offset.saturating_add(*length);
+        sum = sum.saturating_add(*length);
+    }
+    if sum != stored || end > real || real > i64::MAX as u64 {
+        return Err(bad("a sparse file whose parts do not fit its size"));
+    }
+    Ok((parts, real))
 }
 
 fn cut_off() -> io::Error {
@@ -377,10 +450,13 @@ impl Extended {
                     self.attributes.retain(|(other, _)| *other != name);
                     self.attributes.push((name, value.to_vec()));
                 }
-                key if key.starts_with(b"GNU.sparse.") => {
-                    return Err(bad(
-                        "a sparse file in PAX format: make the archive with --format=gnu, or without --sparse",
-                    ));
+                b"GNU.sparse.name" => self.holes.name = Some(value.to_vec()),
+                b"GNU.sparse.major" => self.holes.major = Some(number()?),
+                b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.holes.real = Some(number()?),
+                b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => self.holes.numbers.push(number()?),
+                b"GNU.sparse.map" => {
+                    let numbers = value.split(|b| *b == b',').map(|digits| decimal(digits).ok_or_else(broken));
+                    self.holes.numbers = numbers.collect::<io::Result<_>>()?;
                 }
                 _ => {}
             }

@@ -160,24 +160,36 @@ fn we_read_what_other_programs_write() {
 fn files_beyond_eight_gigabytes() {
     let scratch = Scratch::new();
     scratch.dir("from");
-    let big = fs::File::create(scratch.at("from/big")).unwrap();
+    let name = &"big".repeat(50);
+    let big = fs::File::create(scratch.at(&format!("from/{name}"))).unwrap();
     big.set_len(9 << 30).unwrap();
     for n in 0..40 {
         std::os::unix::fs::FileExt::write_all_at(&big, b"data", n * (200 << 20)).unwrap();
     }
-    // As a sparse file in GNU's format, with more parts than a header holds.
-    let archive = run(&["tar", "--format=gnu", "-cSf", "-", "big"], &scratch.at("from"), b"");
-    unpacked(&scratch, "to", &archive).unwrap();
-    let to = fs::File::open(scratch.at("to/big")).unwrap();
-    assert_eq!(to.metadata().unwrap().len(), 9 << 30);
-    assert!(to.metadata().unwrap().blocks() < 100_000);
-    let mut read = [0; 4];
-    std::os::unix::fs::FileExt::read_exact_at(&to, &mut read, 39 * (200 << 20)).unwrap();
-    assert_eq!(&read, b"data");
-    let pax = run(&["tar", "--format=pax", "-cSf", "-", "big"], &scratch.at("from"), b"");
-    assert!(unpacked(&scratch, "pax", &pax).unwrap_err().cause.to_string().contains("--format=gnu"));
+    // As a sparse file in GNU's formats, with more parts than a header holds.
+    for (n, words) in [
+        &["--format=gnu"][..],
+        &["--format=pax", "--sparse-version=0.0"],
+        &["--format=pax", "--sparse-version=0.1"],
+        &["--format=pax", "--sparse-version=1.0"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let to = format!("to{n}");
+        let archive = run(&[&["tar"], *words, &["-cSf", "-", name]].concat(), &scratch.at("from"), b"");
+        assert!(archive.len() < 10 << 20, "{words:?}");
+        unpacked(&scratch, &to, &archive).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+        assert_eq!(scratch.all(&to), [name.as_str()], "{words:?}");
+        let to = fs::File::open(scratch.at(&format!("{to}/{name}"))).unwrap();
+        assert_eq!(to.metadata().unwrap().len(), 9 << 30);
+        assert!(to.metadata().unwrap().blocks() < 100_000);
+        let mut read = [0; 4];
+        std::os::unix::fs::FileExt::read_exact_at(&to, &mut read, 39 * (200 << 20)).unwrap();
+        assert_eq!(&read, b"data");
+    }
     // Sizes that octal digits do not hold, there and back; all of it, without the zeros of it.
-    let found = scratch.place("from", "big").look().unwrap();
+    let found = scratch.place("from", name).look().unwrap();
     let mut made = header(&found, Ids::SAME);
     made.set_size(found.stx_size);
     assert_eq!(made.entry_size().unwrap(), 9 << 30);
@@ -377,8 +389,9 @@ fn garbage_never_panics_and_never_leaves() {
     let sparse = fs::File::create(scratch.at("from/sparse")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, b"data", 1 << 20).unwrap();
     let mut good = vec![written(&scratch, "from", "x")];
-    for format in ["gnu", "pax"] {
-        good.push(run(&["tar", "--format", format, "-cSf", "-", "sub", "file", "sparse"], &scratch.at("from"), b""));
+    for words in [&["--format=gnu"][..], &["--format=pax"], &["--format=pax", "--sparse-version=0.1"]] {
+        let words = [&["tar"], words, &["-cSf", "-", "sub", "file", "sparse"]].concat();
+        good.push(run(&words, &scratch.at("from"), b""));
     }
     scratch.dir("jail/to");
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
